@@ -1,0 +1,45 @@
+// Method: a chain of steps with their options; presets are named chains with their papers' defaults.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "algorithms/step.h"
+
+namespace ptq {
+
+enum class InputStream { full_precision, quantized_prefix };  // what a block's calibration inputs went through
+
+struct StepConfig {
+  std::string step;
+  Json options;  // complete
+};
+
+struct Method {
+  std::string name;  // the user's, for tables; not part of the key
+  InputStream input = InputStream::quantized_prefix;
+  std::vector<StepConfig> steps;
+
+  bool needs_calibration() const;  // false: calibration sets and seeds make no difference, the axes collapse
+  std::vector<std::unique_ptr<Step>> make_steps() const;
+};
+
+// A preset is registered in the file of its algorithm: name -> chain.
+struct MethodPreset {
+  std::string help;
+  std::vector<std::string> steps;
+  InputStream input = InputStream::quantized_prefix;
+};
+using MethodRegistry = Registry<MethodPreset>;
+
+// From YAML already turned to JSON: "gptq", or {name: ..., preset: gptq | steps: [...], input: full_precision|quantized_prefix,
+// <step name>: {option: value}}. Adds the minmax range and RTN rounding where the chain has none. Refuses, with the reason:
+// unknown steps/options, two rounding steps, a range after rounding, an empty chain. where_key: "methods[3]".
+Method method_from_json(const Json& value, const std::string& where_key);
+Json to_json(const Method& method);  // without the name: what is hashed
+
+// Runs the chain on one block.
+void quantize_block(const Method& method, BlockTask& task);
+
+}  // namespace ptq

@@ -1,0 +1,70 @@
+// Step: one link of a method's chain. It sees one block and its calibration inputs, never ranks, files or other blocks.
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/json.h"
+#include "core/registry.h"
+#include "models/decoder.h"
+#include "quant/spec.h"
+
+namespace ptq {
+
+enum class StepKind { transform, range, round, compensate, sparsify };
+
+// A number worth keeping about a layer: loss, damping, ratio, seconds. Rows of the database's layer_metric.
+struct LayerMetric {
+  std::string layer;  // Linear::name, or "model.layers.3/qkv" for a subset
+  std::string name;
+  double value = 0;
+};
+
+struct BlockTask {
+  DecoderBlock& block;  // float32 copy; steps replace its weights
+  const QuantSpec& spec;
+  // Inputs of the block, one [T, D] float32 tensor a calibration sequence (empty for methods without calibration): the
+  // full-precision stream, or the quantized prefix's outputs, as the method asks.
+  const std::vector<at::Tensor>& inputs_TD;
+  ForwardContext context;  // rope for these lengths; on_subset_input unset
+  uint64_t seed = 0;
+  std::vector<LayerMetric> metrics;
+  std::function<void()> heartbeat;  // called between pieces of work of at most seconds; may throw to abandon the unit
+
+  // Set by a range step, read by the round step; by Linear::name.
+  std::map<std::string, QuantGrid> grids;
+};
+
+class Step {
+ public:
+  virtual ~Step() = default;
+  virtual StepKind kind() const = 0;
+  virtual bool needs_calibration() const = 0;
+  // Works on the whole block. A round step leaves every linear with `quantized` set.
+  virtual void run(BlockTask& task) const = 0;
+};
+
+// What the registry holds of a step: how to make it, and its options with defaults and help for `harness list` and strict checks.
+struct StepOption {
+  std::string name;
+  Json default_value;  // its JSON type is the option's type
+  std::string help;    // one line, with the legal range or names
+};
+struct StepEntry {
+  StepKind kind;
+  std::string help;  // one line: what it does, paper
+  std::vector<StepOption> options;
+  // options: complete (defaults filled in), types checked; values out of range throw UserError with where_key + option name.
+  std::function<std::unique_ptr<Step>(const Json& options, const std::string& where_key)> make;
+};
+using StepRegistry = Registry<StepEntry>;
+
+// The given options over the defaults. Throws UserError for unknown names and wrong types (1 is a legal number for a float).
+Json complete_options(const std::vector<StepOption>& options, const Json& given, const std::string& where_key);
+
+}  // namespace ptq

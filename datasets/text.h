@@ -1,0 +1,22 @@
+// Plain readers: a whole text file, JSON-lines documents.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "core/json.h"
+
+namespace ptq {
+
+// The bytes of a UTF-8 file. Throws UserError: missing, a folder, not UTF-8 (with the byte offset).
+std::string read_text(const std::string& path);
+
+struct JsonDocument {
+  Json value;
+  std::string file;
+  int line = 0;  // from 1
+};
+// One JSON object a line, blank lines skipped. Throws UserError with file and line.
+std::vector<JsonDocument> read_jsonl(const std::string& path);
+
+}  // namespace ptq

@@ -1,0 +1,72 @@
+// Task: an evaluation. It turns documents into scoring requests and scores into metrics; it knows no model and no rank.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/json.h"
+#include "core/registry.h"
+#include "models/tokenizer.h"
+
+namespace ptq {
+
+// Score ids[from..] given all ids before each. from >= 1.
+struct Request {
+  std::vector<int32_t> ids;
+  int64_t from = 1;
+};
+struct Score {
+  double log_likelihood = 0;  // natural log, summed over ids[from..] in order, float64
+  bool greedy = false;        // every scored id was the arg max
+};
+
+struct Metric {
+  std::string name;   // lm-eval's: perplexity, acc, acc_norm
+  double value = 0;
+  double stderr_ = -1;  // standard error; < 0: not defined
+  int64_t count = 0;    // documents (or scored tokens, for perplexity)
+};
+
+// What a user may say of an evaluation; every field but name is in the key.
+struct EvaluationSpec {
+  std::string name;  // for tables; default: the task's
+  std::string task;  // registered name: perplexity, piqa, arc_easy, ...
+  std::string path;  // resolved: text file (perplexity) or JSON-lines documents
+  int64_t limit = 0;         // first documents only; 0: all
+  int64_t shots = 0;
+  std::string fewshot_path;  // documents that shots are drawn from; "": path
+  // perplexity only: the named protocol (evaluators/windows.h)
+  std::string protocol = "windows";
+  int64_t window = 2048, stride = 0 /* 0: window */, windows = 0 /* most windows; 0: all */;
+};
+
+struct TaskInput {
+  const EvaluationSpec& spec;
+  const Tokenizer& tokenizer;
+  int64_t max_positions;  // the model's longest sequence
+};
+
+class Task {
+ public:
+  virtual ~Task() = default;
+  // In a fixed order that depends on the input only. Bad documents throw UserError with file, line, field.
+  virtual std::vector<Request> requests() const = 0;
+  // scores[i] belongs to requests()[i]. Deterministic.
+  virtual std::vector<Metric> metrics(const std::vector<Score>& scores) const = 0;
+  virtual std::string token_digest() const = 0;  // SHA-256 over all requests' ids and `from`s
+};
+
+struct TaskEntry {
+  std::string help;
+  int version = 1;  // raised when prompts or metrics change; part of the key
+  std::string main_metric;  // what a table shows by default: perplexity, acc, acc_norm
+  bool lower_is_better = false;
+  bool is_text = false;  // reads a text file instead of JSON lines
+  std::function<std::unique_ptr<Task>(const TaskInput&)> make;
+};
+using TaskRegistry = Registry<TaskEntry>;
+
+}  // namespace ptq
