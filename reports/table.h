@@ -1,0 +1,51 @@
+// Table: the paper's table as plain values; renderers turn it into text. No SQL, no cells, no times.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/registry.h"
+
+namespace ptq {
+
+struct TableCell {
+  std::optional<double> value;     // absent: not computed yet (or failed)
+  std::optional<double> stderr_;
+  std::optional<double> expected;  // the paper's number
+  std::string error;               // reason, when failed
+  bool bold = false;               // best of its group
+};
+
+// Rows and columns are labelled by one text per level: {"w4g64", "gptq"} / {"story", "perplexity"}.
+struct Table {
+  std::string title;
+  std::vector<std::string> row_levels, column_levels;  // axis names: "quantization", "methods" / "calibration", "evaluation", "metric"
+  std::vector<std::vector<std::string>> rows, columns;
+  std::vector<std::vector<TableCell>> cells;           // [row][column]
+  std::vector<std::string> notes;                      // below the table, one line each
+  std::vector<bool> lower_is_better;                   // per column
+};
+
+struct RenderOptions {
+  bool with_stderr = false;
+  bool with_expected = true;  // shown where there is one
+};
+
+class Renderer {
+ public:
+  virtual ~Renderer() = default;
+  virtual std::string render(const Table& table, const RenderOptions& options) const = 0;  // ends with a newline
+};
+struct RendererEntry {
+  std::string help;
+  std::unique_ptr<Renderer> (*make)();
+};
+using RendererRegistry = Registry<RendererEntry>;  // markdown, latex, csv, terminal
+
+// Marks the best value of each column among rows that agree on all but the last row level (full-precision rows, whose last level is
+// in `exempt`, neither compete nor are marked). Ties are all marked.
+void mark_best(Table& table, const std::vector<std::string>& exempt);
+
+}  // namespace ptq
