@@ -32,7 +32,6 @@ struct BlockTask {
   // full-precision stream, or the quantized prefix's outputs, as the method asks.
   const std::vector<at::Tensor>& inputs_TD;
   ForwardContext context;  // rope for these lengths; on_subset_input unset
-  uint64_t seed = 0;
   std::vector<LayerMetric> metrics;
   std::function<void()> heartbeat;  // called between pieces of work of at most seconds; may throw to abandon the unit
 

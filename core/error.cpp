@@ -32,7 +32,7 @@ size_t edit_distance(const std::string& a, const std::string& b) {
 }  // namespace
 
 UserError::UserError(const Where& where, const std::string& message)
-    : std::runtime_error(locate(where, message)) {}
+    : std::runtime_error(locate(where, message)), where_(where), message_(message) {}
 
 std::string nearest_name(const std::string& given, const std::vector<std::string>& allowed) {
   std::string best;

@@ -18,9 +18,17 @@ struct Where {
 
 class UserError : public std::runtime_error {
  public:
-  explicit UserError(const std::string& message) : std::runtime_error(message) {}
-  // "file:line: key: message"
+  explicit UserError(const std::string& message) : UserError(Where{}, message) {}
+  // what(): "file:line: key: message"
   UserError(const Where& where, const std::string& message);
+
+  // The parts: a layer that knows the key only is told file and line by the one that read the file.
+  const Where& where() const { return where_; }
+  const std::string& message() const { return message_; }
+
+ private:
+  Where where_;
+  std::string message_;
 };
 
 class InternalError : public std::logic_error {
