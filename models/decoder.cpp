@@ -1,0 +1,137 @@
+#include "models/decoder.h"
+
+#include "core/error.h"
+#include "models/kernels.h"
+#include "models/kv_cache.h"
+#include "models/rope.h"
+
+namespace ptq {
+namespace {
+
+const char* const embedding_name = "model.embed_tokens.weight";
+
+std::string layer_prefix(int64_t index) { return "model.layers." + std::to_string(index) + "."; }
+
+}  // namespace
+
+DecoderModel::DecoderModel(std::shared_ptr<const Checkpoint> checkpoint, at::ScalarType compute_dtype,
+                           std::shared_ptr<const Overlay> overlay)
+    : checkpoint_(std::move(checkpoint)), dtype_(compute_dtype), overlay_(std::move(overlay)) {
+  PTQ_CHECK(dtype_ == at::kFloat || dtype_ == at::kBFloat16, "compute dtype must be float32 or bfloat16");
+  blocks_.resize(config().layers);
+}
+
+at::Tensor DecoderModel::load(const std::string& name) const {
+  if (overlay_) {
+    const auto it = overlay_->tensors.find(name);
+    if (it != overlay_->tensors.end()) return it->second.to(dtype_);
+  }
+  return checkpoint_->tensor(name).to(dtype_);
+}
+
+DecoderBlock DecoderModel::load_block(int64_t index) const {
+  const ModelConfig& c = config();
+  PTQ_CHECK(index >= 0 && index < c.layers, "block outside the model");
+  const std::string prefix = layer_prefix(index);
+  const auto linear = [&](const std::string& name, bool bias) {
+    Linear result;
+    result.name = prefix + name;
+    const auto on_grid = overlay_ ? overlay_->linears.find(result.name) : decltype(overlay_->linears.end()){};
+    if (overlay_ && on_grid != overlay_->linears.end()) {
+      result.weight_OI = dequantize(on_grid->second.codes_OI, on_grid->second.grid).to(dtype_);
+      // The overlay keeps the codes alive: the linear points into it.
+      result.quantized = std::shared_ptr<const QuantizedWeight>(overlay_, &on_grid->second);
+    } else {
+      result.weight_OI = load(result.name + ".weight");
+    }
+    if (bias) result.bias_O = load(result.name + ".bias");
+    return result;
+  };
+  DecoderBlock block;
+  block.index = index;
+  block.heads = c.heads;
+  block.kv_heads = c.kv_heads;
+  block.head_dim = c.head_dim;
+  block.sliding_window = c.sliding_window.empty() ? 0 : c.sliding_window.at(index);
+  block.norm_eps = c.norm_eps;
+  block.input_norm_D = load(prefix + "input_layernorm.weight");
+  block.post_norm_D = load(prefix + "post_attention_layernorm.weight");
+  block.q = linear("self_attn.q_proj", c.qkv_bias);
+  block.k = linear("self_attn.k_proj", c.qkv_bias);
+  block.v = linear("self_attn.v_proj", c.qkv_bias);
+  block.o = linear("self_attn.o_proj", c.o_bias);
+  block.gate = linear("mlp.gate_proj", c.mlp_bias);
+  block.up = linear("mlp.up_proj", c.mlp_bias);
+  block.down = linear("mlp.down_proj", c.mlp_bias);
+  return block;
+}
+
+const DecoderBlock& DecoderModel::block(int64_t index) const {
+  std::unique_ptr<DecoderBlock>& kept = blocks_.at(index);
+  if (!kept) kept = std::make_unique<DecoderBlock>(load_block(index));
+  return *kept;
+}
+
+at::Tensor DecoderModel::embed(const at::Tensor& ids_BT) const {
+  if (!embedding_VD_.defined()) {
+    // In the stored dtype: rows are converted after they are picked.
+    const bool replaced = overlay_ && overlay_->tensors.count(embedding_name);
+    embedding_VD_ = replaced ? overlay_->tensors.at(embedding_name) : checkpoint_->tensor(embedding_name);
+  }
+  const at::Tensor ids = ids_BT.to(at::kLong);
+  PTQ_CHECK(ids.numel() > 0 && ids.min().item<int64_t>() >= 0 && ids.max().item<int64_t>() < embedding_VD_.size(0),
+            "token id outside the vocabulary");
+  return at::embedding(embedding_VD_, ids).to(dtype_);
+}
+
+at::Tensor DecoderModel::final_norm(const at::Tensor& h_BTD) const {
+  if (!final_norm_D_.defined()) final_norm_D_ = load("model.norm.weight");
+  return rms_norm(h_BTD, final_norm_D_, config().norm_eps);
+}
+
+at::Tensor DecoderModel::head(const at::Tensor& x_BTD) const {
+  if (!head_VD_.defined()) {
+    const std::string own = "lm_head.weight";
+    // An overlay may untie the head by bringing one of its own.
+    const bool untied = !config().tied_embeddings || (overlay_ && overlay_->tensors.count(own));
+    head_VD_ = load(untied ? own : embedding_name);
+  }
+  return at::linear(x_BTD, head_VD_);
+}
+
+ForwardContext DecoderModel::context(int64_t tokens, int64_t offset, KvCache* cache) const {
+  rope_ = rope_table(config(), offset + tokens, rope_);
+  ForwardContext ctx;
+  ctx.rope = rope_;
+  ctx.position_offset = offset;
+  ctx.cache = cache;
+  return ctx;
+}
+
+at::Tensor DecoderModel::hidden(const at::Tensor& ids_BT, KvCache* cache) const {
+  PTQ_CHECK_EQ(ids_BT.dim(), 2);
+  const ForwardContext ctx = context(ids_BT.size(1), cache ? cache->length() : 0, cache);
+  at::Tensor h_BTD = embed(ids_BT);
+  for (int64_t i = 0; i < config().layers; ++i) h_BTD = block(i).forward(h_BTD, ctx);
+  return final_norm(h_BTD);
+}
+
+double DecoderModel::average_bits() const {
+  static const char* const names[] = {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
+                                      "mlp.gate_proj",    "mlp.up_proj",      "mlp.down_proj"};
+  double bits = 0, weights = 0;
+  for (int64_t i = 0; i < config().layers; ++i) {
+    for (const char* name : names) {
+      const std::string linear = layer_prefix(i) + name, tensor = linear + ".weight";
+      const at::Tensor stored =
+          overlay_ && overlay_->tensors.count(tensor) ? overlay_->tensors.at(tensor) : checkpoint_->tensor(tensor);
+      const double count = double(stored.numel());
+      const bool on_grid = overlay_ && overlay_->linears.count(linear);
+      bits += count * (on_grid ? overlay_->linears.at(linear).bits_per_weight() : 8.0 * double(stored.element_size()));
+      weights += count;
+    }
+  }
+  return bits / weights;
+}
+
+}  // namespace ptq

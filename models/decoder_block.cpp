@@ -1,0 +1,79 @@
+#include "core/error.h"
+#include "models/attention.h"
+#include "models/decoder.h"
+#include "models/kernels.h"
+#include "models/kv_cache.h"
+#include "models/rope.h"
+
+namespace ptq {
+namespace {
+
+void announce(const ForwardContext& ctx, SubsetKind kind, const at::Tensor& x_BTI) {
+  if (ctx.on_subset_input) ctx.on_subset_input(kind, x_BTI);
+}
+
+}  // namespace
+
+const char* subset_name(SubsetKind kind) {
+  switch (kind) {
+    case SubsetKind::qkv: return "qkv";
+    case SubsetKind::o: return "o";
+    case SubsetKind::gate_up: return "gate_up";
+    case SubsetKind::down: return "down";
+  }
+  return "";
+}
+
+at::Tensor DecoderBlock::input_norm(const at::Tensor& h_BTD) const { return rms_norm(h_BTD, input_norm_D, norm_eps); }
+at::Tensor DecoderBlock::post_norm(const at::Tensor& h_BTD) const { return rms_norm(h_BTD, post_norm_D, norm_eps); }
+
+at::Tensor DecoderBlock::attention(const at::Tensor& x_BTD, const ForwardContext& ctx) const {
+  PTQ_CHECK(ctx.rope != nullptr, "no rope table in the context");
+  const int64_t batch = x_BTD.size(0), tokens = x_BTD.size(1);
+  announce(ctx, SubsetKind::qkv, x_BTD);
+  at::Tensor q_BTHE = apply_rope(q.forward(x_BTD).view({batch, tokens, heads, head_dim}), *ctx.rope, ctx.position_offset);
+  at::Tensor k_BSKE = apply_rope(k.forward(x_BTD).view({batch, tokens, kv_heads, head_dim}), *ctx.rope, ctx.position_offset);
+  at::Tensor v_BSKE = v.forward(x_BTD).view({batch, tokens, kv_heads, head_dim});
+  if (ctx.cache) std::tie(k_BSKE, v_BSKE) = ctx.cache->append(index, k_BSKE, v_BSKE);
+  const at::Tensor y_BTI =
+      causal_attention(q_BTHE, k_BSKE, v_BSKE, sliding_window).reshape({batch, tokens, heads * head_dim});
+  announce(ctx, SubsetKind::o, y_BTI);
+  return o.forward(y_BTI);
+}
+
+at::Tensor DecoderBlock::mlp(const at::Tensor& x_BTD, const ForwardContext& ctx) const {
+  announce(ctx, SubsetKind::gate_up, x_BTD);
+  const at::Tensor y_BTI = at::silu(gate.forward(x_BTD)) * up.forward(x_BTD);
+  announce(ctx, SubsetKind::down, y_BTI);
+  return down.forward(y_BTI);
+}
+
+at::Tensor DecoderBlock::forward(const at::Tensor& h_BTD, const ForwardContext& ctx) const {
+  const at::Tensor middle_BTD = h_BTD + attention(input_norm(h_BTD), ctx);
+  return middle_BTD + mlp(post_norm(middle_BTD), ctx);
+}
+
+std::vector<Linear*> DecoderBlock::linears() { return {&q, &k, &v, &o, &gate, &up, &down}; }
+
+std::vector<Linear*> DecoderBlock::subset(SubsetKind kind) {
+  switch (kind) {
+    case SubsetKind::qkv: return {&q, &k, &v};
+    case SubsetKind::o: return {&o};
+    case SubsetKind::gate_up: return {&gate, &up};
+    case SubsetKind::down: return {&down};
+  }
+  return {};
+}
+
+DecoderBlock DecoderBlock::to(at::ScalarType dtype) const {
+  DecoderBlock copy = *this;
+  copy.input_norm_D = input_norm_D.to(dtype);
+  copy.post_norm_D = post_norm_D.to(dtype);
+  for (Linear* linear : copy.linears()) {
+    linear->weight_OI = linear->weight_OI.to(dtype);
+    if (linear->bias_O.defined()) linear->bias_O = linear->bias_O.to(dtype);
+  }
+  return copy;
+}
+
+}  // namespace ptq

@@ -1,0 +1,35 @@
+#include <algorithm>
+
+#include "core/error.h"
+#include "models/decoder.h"
+
+namespace ptq {
+namespace {
+
+constexpr int64_t rows_at_once = 256;
+
+}  // namespace
+
+at::Tensor token_log_likelihoods(const DecoderModel& model, const at::Tensor& hidden_TD, const at::Tensor& ids_T, int64_t from,
+                                 at::Tensor* greedy) {
+  const int64_t tokens = ids_T.size(0), count = tokens - from;
+  // The last id predicts nothing that is scored: a caller need not have fed it.
+  PTQ_CHECK(hidden_TD.size(0) == tokens || hidden_TD.size(0) == tokens - 1, "hidden rows of another sequence");
+  PTQ_CHECK(from >= 1 && count >= 0, "scored positions outside the sequence");
+  at::Tensor result = at::empty({count}, at::kDouble);
+  at::Tensor is_greedy = greedy ? at::empty({count}, at::kBool) : at::Tensor();
+  const at::Tensor targets = ids_T.to(at::kLong);
+  for (int64_t start = 0; start < count; start += rows_at_once) {
+    const int64_t rows = std::min(rows_at_once, count - start);
+    const at::Tensor target_R = targets.narrow(0, from + start, rows);
+    const at::Tensor logits_RV =
+        model.head(hidden_TD.narrow(0, from - 1 + start, rows).unsqueeze(0)).squeeze(0).to(at::kFloat);
+    const at::Tensor picked_R = logits_RV.gather(1, target_R.unsqueeze(1)).squeeze(1);
+    result.narrow(0, start, rows).copy_(picked_R.to(at::kDouble) - logits_RV.logsumexp(1).to(at::kDouble));
+    if (greedy) is_greedy.narrow(0, start, rows).copy_(logits_RV.argmax(1) == target_R);
+  }
+  if (greedy) *greedy = is_greedy;
+  return result;
+}
+
+}  // namespace ptq

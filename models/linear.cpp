@@ -1,0 +1,21 @@
+#include "models/linear.h"
+
+#include "core/error.h"
+
+namespace ptq {
+
+at::Tensor Linear::forward(const at::Tensor& x) const {
+  return bias_O.defined() ? at::linear(x, weight_OI, bias_O) : at::linear(x, weight_OI);
+}
+
+double Linear::bits_per_weight() const {
+  return quantized ? quantized->bits_per_weight() : 8.0 * double(weight_OI.element_size());
+}
+
+void Linear::set_quantized(QuantizedWeight value) {
+  PTQ_CHECK_EQ(value.codes_OI.sizes(), weight_OI.sizes());
+  weight_OI = dequantize(value.codes_OI, value.grid).to(weight_OI.scalar_type());
+  quantized = std::make_shared<const QuantizedWeight>(std::move(value));
+}
+
+}  // namespace ptq
