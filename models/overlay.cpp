@@ -1,0 +1,143 @@
+#include "models/overlay.h"
+
+#include "core/error.h"
+#include "core/json.h"
+#include "core/sha256.h"
+#include "quant/packing.h"
+
+// Layout: one safetensors file with
+//   linear/<name>/codes   uint8 [O, bytes of a packed row]         linear/<name>/scale, zero   float32 [O, G]
+//   linear/<name>/groups  int64 [I], only where groups are not consecutive columns
+//   tensor/<full name>    a replaced tensor, in its own dtype
+// and metadata: format, linears (JSON: bits, columns, columns_per_group, qmin, qmax of each), checksum, and the caller's.
+
+namespace ptq {
+namespace {
+
+const char* const format_name = "harness-overlay-1";
+const char* const reserved[] = {"format", "linears", "checksum"};
+
+// SHA-256 over every tensor (name, dtype, shape, bytes) and the metadata but the checksum itself.
+std::string checksum(const std::map<std::string, at::Tensor>& tensors, const std::map<std::string, std::string>& metadata) {
+  Sha256 hash;
+  for (const auto& [key, value] : metadata) {
+    if (key != "checksum") hash.update(canonical(Json::array({key, value})));
+  }
+  for (const auto& [name, tensor] : tensors) {
+    hash.update(canonical(Json::array({name, c10::toString(tensor.scalar_type()), tensor.sizes().vec()})));
+    hash.update(tensor.const_data_ptr(), tensor.nbytes());
+  }
+  return hash.hex();
+}
+
+// The width of consecutive groups, or 0 when the groups are something else.
+int64_t consecutive_width(const at::Tensor& group_of_column_I) {
+  const int64_t width = (group_of_column_I == 0).sum().item<int64_t>();
+  if (width == 0) return 0;
+  return at::equal(consecutive_groups(group_of_column_I.size(0), width), group_of_column_I) ? width : 0;
+}
+
+class Reader {
+ public:
+  Reader(const std::string& path, const SafetensorsFile& file) : path_(path), file_(file) {}
+
+  [[noreturn]] void fail(const std::string& key, const std::string& message) const {
+    throw UserError({path_, 0, key}, message);
+  }
+
+  at::Tensor tensor(const std::string& name, at::ScalarType dtype, at::IntArrayRef shape) const {
+    if (!file_.contains(name)) fail(name, "is missing from the overlay");
+    at::Tensor value = file_.tensor(name);
+    if (value.scalar_type() != dtype || value.sizes() != shape) fail(name, "has another dtype or shape than the overlay says");
+    return value;
+  }
+
+  QuantizedWeight weight(const std::string& name, const Json& about) const {
+    const std::string prefix = "linear/" + name + "/";
+    QuantizedWeight result;
+    int64_t columns = 0, width = 0;
+    try {
+      result.bits = about.at("bits");
+      result.grid.qmin = about.at("qmin");
+      result.grid.qmax = about.at("qmax");
+      columns = about.at("columns");
+      width = about.at("columns_per_group");
+    } catch (const Json::exception&) {
+      fail(name, "is described wrongly in the overlay's metadata");
+    }
+    if (result.bits < 1 || result.bits > 8 || columns < 1 || width < 0) fail(name, "has senseless bits or columns");
+    if (!file_.contains(prefix + "codes") || !file_.contains(prefix + "scale")) fail(name, "is missing from the overlay");
+    const int64_t rows = file_.tensor(prefix + "codes").size(0);
+    const at::Tensor packed = tensor(prefix + "codes", at::kByte, {rows, (columns * result.bits + 7) / 8});
+    const int64_t groups = file_.tensor(prefix + "scale").size(-1);
+    result.codes_OI = unpack_codes(packed, result.bits, columns);
+    result.grid.scale_OG = tensor(prefix + "scale", at::kFloat, {rows, groups}).clone();
+    result.grid.zero_OG = tensor(prefix + "zero", at::kFloat, {rows, groups}).clone();
+    result.grid.group_of_column_I =
+        width > 0 ? consecutive_groups(columns, width) : tensor(prefix + "groups", at::kLong, {columns}).clone();
+    if (result.grid.group_of_column_I.min().item<int64_t>() < 0 ||
+        result.grid.group_of_column_I.max().item<int64_t>() >= groups)
+      fail(name, "has a column in a group that is not there");
+    return result;
+  }
+
+ private:
+  const std::string& path_;
+  const SafetensorsFile& file_;
+};
+
+}  // namespace
+
+void write_overlay(const std::string& path, const Overlay& overlay, const std::map<std::string, std::string>& metadata) {
+  std::map<std::string, at::Tensor> tensors;
+  Json linears = Json::object();
+  for (const auto& [name, weight] : overlay.linears) {
+    const std::string prefix = "linear/" + name + "/";
+    const int64_t width = consecutive_width(weight.grid.group_of_column_I);
+    tensors[prefix + "codes"] = pack_codes(weight.codes_OI, weight.bits);
+    tensors[prefix + "scale"] = weight.grid.scale_OG.to(at::kFloat).contiguous();
+    tensors[prefix + "zero"] = weight.grid.zero_OG.to(at::kFloat).contiguous();
+    if (width == 0) tensors[prefix + "groups"] = weight.grid.group_of_column_I.to(at::kLong).contiguous();
+    linears[name] = {{"bits", weight.bits},
+                     {"qmin", weight.grid.qmin},
+                     {"qmax", weight.grid.qmax},
+                     {"columns", weight.codes_OI.size(1)},
+                     {"columns_per_group", width}};
+  }
+  for (const auto& [name, tensor] : overlay.tensors) tensors["tensor/" + name] = tensor.contiguous();
+  std::map<std::string, std::string> all = metadata;
+  for (const char* key : reserved) PTQ_CHECK(!metadata.count(key), "metadata key that overlays use themselves");
+  all["format"] = format_name;
+  all["linears"] = canonical(linears);
+  all["checksum"] = checksum(tensors, all);
+  write_safetensors(path, tensors, all);
+}
+
+Overlay read_overlay(const std::string& path, std::map<std::string, std::string>* metadata) {
+  const std::shared_ptr<const SafetensorsFile> file = SafetensorsFile::open(path);
+  const Reader reader(path, *file);
+  const std::map<std::string, std::string>& about = file->metadata();
+  const auto text = [&](const std::string& key) {
+    const auto it = about.find(key);
+    return it == about.end() ? std::string() : it->second;
+  };
+  if (text("format") != format_name) reader.fail("format", std::string("is no overlay of this program (allowed: ") + format_name + ")");
+  std::map<std::string, at::Tensor> tensors;
+  for (const std::string& name : file->names()) tensors[name] = file->tensor(name);
+  if (checksum(tensors, about) != text("checksum")) reader.fail("checksum", "does not match the contents: the file is damaged");
+  const Json linears = Json::parse(text("linears"), nullptr, false);
+  if (!linears.is_object()) reader.fail("linears", "is no JSON object");
+  Overlay overlay;
+  for (const auto& [name, description] : linears.items()) overlay.linears[name] = reader.weight(name, description);
+  const std::string prefix = "tensor/";
+  for (const auto& [name, tensor] : tensors) {
+    if (name.rfind(prefix, 0) == 0) overlay.tensors[name.substr(prefix.size())] = tensor;
+  }
+  if (metadata) {
+    *metadata = about;
+    for (const char* key : reserved) metadata->erase(key);
+  }
+  return overlay;
+}
+
+}  // namespace ptq
