@@ -8,6 +8,9 @@
 
 namespace ptq {
 
+// The ten-round block function alone; its published test vectors hold for it.
+std::array<uint32_t, 4> philox4x32(std::array<uint32_t, 4> counter, std::array<uint32_t, 2> key);
+
 class CounterRng {
  public:
   // purpose: a short name of what the numbers are for ("calibration windows"); streams of other purposes are independent.

@@ -1,0 +1,52 @@
+#include "core/machine.h"
+
+#include <sys/resource.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include <array>
+#include <cstdlib>
+#include <fstream>
+
+namespace ptq {
+namespace {
+
+// The text after "<name>   : " of the first line that starts with the name, or "".
+std::string field(const std::string& path, const std::string& name) {
+  std::ifstream in(path);
+  for (std::string line; std::getline(in, line);) {
+    if (line.compare(0, name.size(), name) != 0) continue;
+    const auto colon = line.find(':');
+    if (colon == std::string::npos) continue;
+    const auto first = line.find_first_not_of(" \t", colon + 1);
+    if (first == std::string::npos) continue;
+    return line.substr(first, line.find_last_not_of(" \t") - first + 1);
+  }
+  return "";
+}
+
+}  // namespace
+
+int64_t peak_resident_bytes() {
+  // VmHWM first: ru_maxrss starts from the parent's value across exec, so that a small program launched by a large
+  // one would report the large one's size.
+  const std::string peak = field("/proc/self/status", "VmHWM");
+  if (!peak.empty()) return std::strtoll(peak.c_str(), nullptr, 10) * 1024;
+  struct rusage usage {};
+  getrusage(RUSAGE_SELF, &usage);
+  return static_cast<int64_t>(usage.ru_maxrss) * 1024;
+}
+
+std::string cpu_model(const std::string& cpuinfo_path) {
+  const std::string model = field(cpuinfo_path, "model name");
+  if (!model.empty()) return model;
+  struct utsname names {};
+  return uname(&names) == 0 ? names.machine : "unknown";
+}
+
+std::string host_name() {
+  std::array<char, 256> name{};
+  return gethostname(name.data(), name.size() - 1) == 0 ? name.data() : "unknown";
+}
+
+}  // namespace ptq

@@ -1,0 +1,38 @@
+#include "core/machine.h"
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <vector>
+
+namespace ptq {
+namespace {
+
+TEST(Machine, PeakFollowsWhatIsTouched) {
+  const int64_t before = peak_resident_bytes();
+  EXPECT_GT(before, 1 << 20);
+  constexpr int64_t size = 64 << 20;
+  {
+    // One byte a page: what is only reserved is not resident.
+    std::vector<char> block(size);
+    for (int64_t i = 0; i < size; i += 4096) const_cast<volatile char&>(block[i]) = 1;
+  }
+  const int64_t after = peak_resident_bytes();
+  EXPECT_GE(after, before);
+  EXPECT_GE(after, size);  // and it stays after the block is freed
+}
+
+TEST(Machine, ReadsTheProcessorsName) {
+  const auto path = std::filesystem::temp_directory_path() / ("machine_test." + std::to_string(getpid()));
+  std::ofstream(path) << "processor\t: 0\nmodel name\t: Some CPU @ 2.10GHz \nmodel name\t: other\n";
+  EXPECT_EQ(cpu_model(path), "Some CPU @ 2.10GHz");
+  std::filesystem::remove(path);
+  EXPECT_FALSE(cpu_model("/nonexistent").empty());  // the architecture's name
+  EXPECT_FALSE(host_name().empty());
+}
+
+}  // namespace
+}  // namespace ptq
