@@ -35,8 +35,11 @@ struct BlockTask {
   std::vector<LayerMetric> metrics;
   std::function<void()> heartbeat;  // called between pieces of work of at most seconds; may throw to abandon the unit
 
-  // Set by a range step, read by the round step; by Linear::name.
+  // Set by every range step, read by the round step; by Linear::name.
   std::map<std::string, QuantGrid> grids;
+  // Set by range steps that can: the grid of columns [O, g] of a layer that form one group (scale_OG is [O, 1]), by the step's
+  // rule. A round step that moves weights refits groups with it; unset: it rounds to `grids` as they are.
+  std::function<QuantGrid(const at::Tensor& weight_OI)> fit_group;
 };
 
 class Step {

@@ -9,7 +9,8 @@
 
 namespace ptq {
 
-// One scale and zero point for each row and group of columns. Asymmetric zero points are whole numbers in [qmin, qmax].
+// One scale and zero point for each row and group of columns; one row for all (O is 1) with granularity `tensor`. Asymmetric zero
+// points are whole numbers in [qmin, qmax].
 struct QuantGrid {
   at::Tensor scale_OG;  // float32, > 0
   at::Tensor zero_OG;   // float32; all 0 when symmetric

@@ -1,0 +1,143 @@
+#include "quant/grid.h"
+
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+#include <bit>
+#include <vector>
+
+#include "core/error.h"
+#include "quant/simd.h"
+
+namespace ptq {
+namespace {
+
+// Adding and taking away 1.5 * 2^23 rounds |x| < 2^22 half to even, and becomes vector code on any instruction set.
+constexpr float round_magic = 12582912.0f;
+
+// Codes of `count` weights that share a scale. The integer bounds commute with rounding, so that clamping first gives
+// clamp(round(w / s), low, high) and keeps the argument small enough for the magic number.
+PTQ_SIMD_CLONES void quantize_run(const float* weight, int64_t count, float scale, float low, float high,
+                                  float offset, uint8_t* codes) {
+  for (int64_t i = 0; i < count; ++i) {
+    const float x = std::min(std::max(weight[i] / scale, low), high);
+    codes[i] = static_cast<uint8_t>(static_cast<int32_t>((x + round_magic) - round_magic + offset));
+  }
+}
+
+PTQ_SIMD_CLONES void dequantize_run(const uint8_t* codes, int64_t count, float scale, float offset, float* weight) {
+  for (int64_t i = 0; i < count; ++i) weight[i] = (static_cast<float>(codes[i]) - offset) * scale;
+}
+
+PTQ_SIMD_CLONES void fake_quantize_run(const float* weight, int64_t count, float scale, float low, float high,
+                                       float* result) {
+  for (int64_t i = 0; i < count; ++i) {
+    const float x = std::min(std::max(weight[i] / scale, low), high);
+    result[i] = ((x + round_magic) - round_magic) * scale;
+  }
+}
+
+struct Run {  // adjacent columns of one group
+  int64_t begin, end, group;
+};
+
+std::vector<Run> runs_of(const QuantGrid& grid, int64_t columns) {
+  PTQ_CHECK_EQ(grid.group_of_column_I.numel(), columns);
+  const at::Tensor groups = grid.group_of_column_I.contiguous();
+  const int64_t* group = groups.const_data_ptr<int64_t>();
+  std::vector<Run> runs;
+  for (int64_t c = 0; c < columns; ++c) {
+    if (runs.empty() || runs.back().group != group[c]) runs.push_back({c, c, group[c]});
+    runs.back().end = c + 1;
+  }
+  return runs;
+}
+
+// Calls work(row, run, scale, zero) for each row and run; rows in parallel.
+template <typename Work>
+void for_each_run(const QuantGrid& grid, int64_t rows, int64_t columns, const Work& work) {
+  PTQ_CHECK(grid.scale_OG.dim() == 2 && grid.scale_OG.sizes() == grid.zero_OG.sizes());
+  PTQ_CHECK(grid.scale_OG.size(0) == rows || grid.scale_OG.size(0) == 1);
+  const at::Tensor scales = grid.scale_OG.to(at::kFloat).contiguous();
+  const at::Tensor zeros = grid.zero_OG.to(at::kFloat).contiguous();
+  const float* scale = scales.const_data_ptr<float>();
+  const float* zero = zeros.const_data_ptr<float>();
+  const int64_t groups = scales.size(1);
+  const int64_t row_stride = scales.size(0) == 1 ? 0 : groups;
+  const std::vector<Run> runs = runs_of(grid, columns);
+  for (const Run& run : runs) PTQ_CHECK(run.group >= 0 && run.group < groups);
+  at::parallel_for(0, rows, std::max<int64_t>(1, 32768 / std::max<int64_t>(columns, 1)),
+                   [&](int64_t begin, int64_t end) {
+                     for (int64_t row = begin; row < end; ++row)
+                       for (const Run& run : runs) {
+                         const int64_t at = row * row_stride + run.group;
+                         work(row, run, scale[at], zero[at]);
+                       }
+                   });
+}
+
+at::Tensor float_rows(const at::Tensor& weight_OI) {
+  PTQ_CHECK_EQ(weight_OI.dim(), 2);
+  return weight_OI.to(at::kFloat).contiguous();
+}
+
+}  // namespace
+
+at::Tensor consecutive_groups(int64_t columns, int64_t columns_per_group) {
+  PTQ_CHECK(columns_per_group >= 1);
+  return at::arange(columns, at::kLong).div_(columns_per_group, "floor");
+}
+
+at::Tensor quantize(const at::Tensor& weight_OI, const QuantGrid& grid) {
+  const at::Tensor weight = float_rows(weight_OI);
+  const int64_t columns = weight.size(1);
+  at::Tensor codes = at::empty(weight.sizes(), at::kByte);
+  const float* from = weight.const_data_ptr<float>();
+  uint8_t* to = codes.mutable_data_ptr<uint8_t>();
+  for_each_run(grid, weight.size(0), columns, [&](int64_t row, const Run& run, float scale, float zero) {
+    const int64_t at = row * columns + run.begin;
+    quantize_run(from + at, run.end - run.begin, scale, grid.qmin - zero, grid.qmax - zero, zero - grid.qmin, to + at);
+  });
+  return codes;
+}
+
+at::Tensor dequantize(const at::Tensor& codes_OI, const QuantGrid& grid) {
+  PTQ_CHECK(codes_OI.dim() == 2 && codes_OI.scalar_type() == at::kByte);
+  const at::Tensor codes = codes_OI.contiguous();
+  const int64_t columns = codes.size(1);
+  at::Tensor weight = at::empty(codes.sizes(), at::kFloat);
+  const uint8_t* from = codes.const_data_ptr<uint8_t>();
+  float* to = weight.mutable_data_ptr<float>();
+  for_each_run(grid, codes.size(0), columns, [&](int64_t row, const Run& run, float scale, float zero) {
+    const int64_t at = row * columns + run.begin;
+    dequantize_run(from + at, run.end - run.begin, scale, zero - grid.qmin, to + at);
+  });
+  return weight;
+}
+
+at::Tensor fake_quantize(const at::Tensor& weight_OI, const QuantGrid& grid) {
+  const at::Tensor weight = float_rows(weight_OI);
+  const int64_t columns = weight.size(1);
+  at::Tensor result = at::empty(weight.sizes(), at::kFloat);
+  const float* from = weight.const_data_ptr<float>();
+  float* to = result.mutable_data_ptr<float>();
+  for_each_run(grid, weight.size(0), columns, [&](int64_t row, const Run& run, float scale, float zero) {
+    const int64_t at = row * columns + run.begin;
+    fake_quantize_run(from + at, run.end - run.begin, scale, grid.qmin - zero, grid.qmax - zero, to + at);
+  });
+  return result;
+}
+
+double QuantizedWeight::bits_per_weight() const {
+  const double weights = static_cast<double>(codes_OI.numel());
+  const int64_t columns = codes_OI.size(1), groups = grid.scale_OG.size(1);
+  double total = weights * bits + 16.0 * static_cast<double>(grid.scale_OG.numel());
+  if (grid.qmin == 0) total += static_cast<double>(grid.zero_OG.numel()) * bits;
+  const at::Tensor group = grid.group_of_column_I;
+  // Columns in order of their groups need no index: where groups begin follows from their equal sizes.
+  if (columns > 1 && (group.slice(0, 1) < group.slice(0, 0, -1)).any().item<bool>())
+    total += static_cast<double>(columns) * std::bit_width(static_cast<uint64_t>(groups - 1));
+  return total / weights;
+}
+
+}  // namespace ptq
