@@ -1,0 +1,286 @@
+#include "algorithms/awq_scale.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "algorithms/method.h"
+#include "algorithms/ranges.h"
+#include "algorithms/scale_fold.h"
+#include "algorithms/statistics.h"
+#include "core/error.h"
+
+namespace ptq {
+namespace {
+
+// What the search of one subset needs of the calibration sequences, gathered on the unscaled block.
+struct SubsetActivations {
+  InputStatistics statistics;         // sum |x|; for o and down X^T X
+  std::vector<at::Tensor> inputs_TI;  // qkv, gate_up: by sequence
+};
+
+bool through_block(SubsetKind kind) { return kind == SubsetKind::qkv || kind == SubsetKind::gate_up; }
+
+std::string subset_label(const DecoderBlock& block, SubsetKind kind) {
+  return "model.layers." + std::to_string(block.index) + "/" + subset_name(kind);
+}
+
+std::map<SubsetKind, SubsetActivations> gather_activations(const BlockTask& task,
+                                                           const std::vector<SubsetKind>& subsets,
+                                                           int64_t samples) {
+  const auto last = samples > 0 ? std::min(samples, static_cast<int64_t>(task.inputs_TD.size()))
+                                : static_cast<int64_t>(task.inputs_TD.size());
+  const std::vector<at::Tensor> inputs_TD(task.inputs_TD.begin(), task.inputs_TD.begin() + last);
+  std::map<SubsetKind, StatisticsCollector> collectors;
+  for (const SubsetKind kind : subsets)
+    collectors.emplace(kind, StatisticsCollector(last, {.gram = !through_block(kind), .absolute = true}));
+  std::map<SubsetKind, SubsetActivations> result;
+  visit_subset_inputs(
+      task.block, inputs_TD, task.context, subsets,
+      [&](SubsetKind kind, int64_t, const at::Tensor& x_TI) {
+        collectors.at(kind).add(x_TI);
+        if (through_block(kind)) result[kind].inputs_TI.push_back(x_TI);
+      },
+      task.heartbeat);
+  for (auto& [kind, collector] : collectors) result[kind].statistics = collector.finish();
+  return result;
+}
+
+// Q(W diag(s)) diag(1/s): what the linear computes with after folding, seen from the unscaled input.
+at::Tensor rounded(const Linear& linear, const at::Tensor& scale_1I, const WeightSpec& spec,
+                   const RangeOptions& range) {
+  const at::Tensor scaled_OI = linear.weight_OI * scale_1I;
+  return fake_quantize(scaled_OI, minmax_grid(scaled_OI, spec, range, linear.name)).div_(scale_1I);
+}
+
+double squared_error(const at::Tensor& a, const at::Tensor& b) {
+  return (a - b).square_().sum().item<double>();
+}
+
+// The loss of a candidate, for one subset of one block. Computes with a copy: the task's block stays as it
+// is.
+class Loss {
+ public:
+  Loss(const BlockTask& task, SubsetKind kind, const SubsetActivations& activations,
+       const RangeOptions& range)
+      : task_(task), kind_(kind), activations_(activations), range_(range), trial_(task.block) {
+    if (!through_block(kind)) return;
+    for (const at::Tensor& x_TI : activations.inputs_TI) outputs_TD_.push_back(output(x_TI));
+  }
+
+  double operator()(const at::Tensor& scale_C) {
+    const at::Tensor scale_1I = column_scale_I(task_.block, kind_, scale_C).unsqueeze(0);
+    const std::vector<Linear*> originals = task_.block.subset(kind_), trials = trial_.subset(kind_);
+    for (size_t i = 0; i < trials.size(); ++i)
+      trials[i]->weight_OI = rounded(*originals[i], scale_1I, task_.spec.weights, range_);
+    return through_block(kind_) ? block_loss() : linear_loss(*originals[0], *trials[0]);
+  }
+
+ private:
+  at::Tensor output(const at::Tensor& x_TI) const {
+    const at::Tensor x_BTI = x_TI.unsqueeze(0);
+    return kind_ == SubsetKind::qkv ? trial_.attention(x_BTI, task_.context)
+                                    : trial_.mlp(x_BTI, task_.context);
+  }
+
+  double block_loss() const {
+    double sum = 0;
+    for (size_t n = 0; n < outputs_TD_.size(); ++n) {
+      sum += squared_error(output(activations_.inputs_TI[n]), outputs_TD_[n]);
+      if (task_.heartbeat) task_.heartbeat();
+    }
+    return sum / static_cast<double>(activations_.statistics.tokens * outputs_TD_[0].size(-1));
+  }
+
+  double linear_loss(const Linear& original, const Linear& trial) const {
+    const at::Tensor delta_OI = trial.weight_OI - original.weight_OI;
+    const double sum = at::mm(delta_OI, activations_.statistics.gram_II).mul_(delta_OI).sum().item<double>();
+    if (task_.heartbeat) task_.heartbeat();
+    return sum / static_cast<double>(activations_.statistics.tokens * delta_OI.size(0));
+  }
+
+  const BlockTask& task_;
+  SubsetKind kind_;
+  const SubsetActivations& activations_;
+  const RangeOptions& range_;
+  DecoderBlock trial_;
+  std::vector<at::Tensor> outputs_TD_;  // full precision, by sequence
+};
+
+// Mean over the columns that share a channel of what precedes the subset: more than one only for o with
+// grouped queries.
+at::Tensor channel_mean_C(const DecoderBlock& block, SubsetKind kind, const at::Tensor& value_I) {
+  if (kind != SubsetKind::o || block.heads == block.kv_heads) return value_I;
+  return value_I.view({block.kv_heads, block.heads / block.kv_heads, block.head_dim}).mean(1).reshape({-1});
+}
+
+ScaleSearch search(const BlockTask& task, SubsetKind kind, const SubsetActivations& activations,
+                   const AwqScaleOptions& options) {
+  DecoderBlock& block = task.block;
+  const std::string label = subset_label(block, kind);
+  const at::Tensor x_C = channel_mean_C(block, kind, activations.statistics.abs_mean_I());
+  if (!x_C.isfinite().all().item<bool>())
+    throw UserError(label +
+                    ": the calibration activations are not finite (NaN or infinite weights or inputs)");
+  at::Tensor w_C;
+  if (options.duo)
+    w_C = channel_mean_C(block, kind, weight_magnitude_I(block.subset(kind), task.spec.weights));
+
+  ScaleSearch result;
+  if (options.duo) result.candidates.push_back({std::nullopt, 0});
+  const double last = static_cast<double>(options.endpoint ? options.grid - 1 : options.grid);
+  for (int64_t n = 0; n < options.grid; ++n) result.candidates.push_back({static_cast<double>(n) / last, 0});
+
+  Loss loss(task, kind, activations, options.range);
+  double best = std::numeric_limits<double>::infinity();
+  for (size_t i = 0; i < result.candidates.size(); ++i) {
+    ScaleCandidate& candidate = result.candidates[i];
+    const at::Tensor scale_C = candidate.ratio ? awq_scale_C(x_C, w_C, *candidate.ratio) : at::ones_like(x_C);
+    candidate.loss = loss(scale_C);
+    if (!(candidate.loss < best)) continue;
+    best = candidate.loss;
+    result.best = i;
+    result.scale_C = scale_C;
+  }
+  if (!result.scale_C.defined())
+    throw UserError(label + ": no scale gives a finite loss (NaN or infinite weights or calibration inputs)");
+  return result;
+}
+
+void record(BlockTask& task, SubsetKind kind, const ScaleSearch& search) {
+  const std::string label = subset_label(task.block, kind);
+  const ScaleCandidate& best = search.candidates[search.best];
+  task.metrics.push_back({label, "awq_ratio", best.ratio.value_or(-1)});
+  task.metrics.push_back({label, "awq_loss", best.loss});
+  task.metrics.push_back({label, "awq_loss_unscaled", search.candidates[0].loss});
+}
+
+}  // namespace
+
+at::Tensor weight_magnitude_I(const std::vector<Linear*>& linears, const WeightSpec& spec) {
+  at::Tensor sum_I;
+  int64_t rows = 0;
+  for (const Linear* linear : linears) {
+    const at::Tensor abs_OI = linear->weight_OI.abs();
+    const int64_t columns = abs_OI.size(1);
+    const int64_t step = group_columns(spec, columns, linear->name);
+    std::vector<at::Tensor> parts;
+    for (int64_t begin = 0; begin < columns; begin += step) {
+      const at::Tensor group_OI = abs_OI.slice(1, begin, std::min(begin + step, columns));
+      const at::Tensor top =
+          spec.granularity == Granularity::tensor ? group_OI.amax() : group_OI.amax({1}, /*keepdim=*/true);
+      parts.push_back((group_OI / (top + 1e-6)).sum(0).to(at::kDouble));
+    }
+    const at::Tensor part_I = at::cat(parts);
+    sum_I = sum_I.defined() ? sum_I + part_I : part_I;
+    rows += abs_OI.size(0);
+  }
+  return (sum_I / rows).to(at::kFloat);
+}
+
+at::Tensor awq_scale_C(const at::Tensor& x_C, const at::Tensor& w_C, double ratio) {
+  at::Tensor scale_C = x_C.pow(ratio);
+  if (w_C.defined()) scale_C = scale_C / (w_C.pow(1 - ratio) + 1e-4);
+  scale_C = scale_C.clamp_min(1e-4);
+  return scale_C / (scale_C.max() * scale_C.min()).sqrt();
+}
+
+std::map<SubsetKind, ScaleSearch> awq_scale(BlockTask& task, const AwqScaleOptions& options) {
+  std::vector<SubsetKind> subsets;
+  for (const SubsetKind kind : all_subsets) {
+    if (std::find(options.subsets.begin(), options.subsets.end(), kind) == options.subsets.end()) continue;
+    const bool grouped = kind == SubsetKind::o && task.block.heads != task.block.kv_heads;
+    if (!grouped || options.gqa == GqaScale::group) subsets.push_back(kind);
+  }
+  PTQ_CHECK(!task.inputs_TD.empty());
+
+  // All activations are those of the unscaled block. Folding one subset changes another's weights only row by
+  // row (up, v), which a grid along rows follows; a tensor grid is searched on the weights as they then are.
+  std::map<SubsetKind, SubsetActivations> activations = gather_activations(task, subsets, options.samples);
+  std::map<SubsetKind, ScaleSearch> result;
+  for (const SubsetKind kind : subsets) {
+    ScaleSearch found = search(task, kind, activations[kind], options);
+    activations.erase(kind);
+    fold_scale(task.block, kind, found.scale_C);
+    record(task, kind, found);
+    result.emplace(kind, std::move(found));
+  }
+  return result;
+}
+
+namespace {
+
+[[noreturn]] void refuse(const std::string& where_key, const std::string& option, const std::string& why) {
+  throw UserError({"", 0, where_key + "." + option}, why);
+}
+
+SubsetKind subset_of(const std::string& name, const std::string& where_key) {
+  std::vector<std::string> names;
+  for (const SubsetKind kind : all_subsets) {
+    if (name == subset_name(kind)) return kind;
+    names.push_back(subset_name(kind));
+  }
+  refuse(where_key, "subsets", unknown_name_message("subset", name, names));
+}
+
+class AwqScaleStep : public Step {
+ public:
+  explicit AwqScaleStep(const AwqScaleOptions& options) : options_(options) {}
+  StepKind kind() const override { return StepKind::transform; }
+  bool needs_calibration() const override { return true; }
+  void run(BlockTask& task) const override { awq_scale(task, options_); }
+
+ private:
+  AwqScaleOptions options_;
+};
+
+std::unique_ptr<Step> make(const Json& options, const std::string& where_key) {
+  AwqScaleOptions result;
+  result.grid = options.at("grid").get<int64_t>();
+  result.endpoint = options.at("endpoint").get<bool>();
+  result.duo = options.at("duo").get<bool>();
+  result.samples = options.at("samples").get<int64_t>();
+  result.range = range_options_from_json(options, where_key);
+  result.subsets.clear();
+  for (const Json& name : options.at("subsets")) {
+    if (!name.is_string()) refuse(where_key, "subsets", "a list of names of subsets is needed");
+    result.subsets.push_back(subset_of(name.get<std::string>(), where_key));
+  }
+  const std::string gqa = options.at("gqa").get<std::string>();
+  if (gqa != "skip" && gqa != "group")
+    refuse(where_key, "gqa", unknown_name_message("choice", gqa, {"skip", "group"}));
+  result.gqa = gqa == "group" ? GqaScale::group : GqaScale::skip;
+  if (result.grid < 2 || result.grid > 1000) refuse(where_key, "grid", "allowed: 2 to 1000");
+  if (result.subsets.empty()) refuse(where_key, "subsets", "empty; allowed: qkv, o, gate_up, down");
+  if (result.samples < 0) refuse(where_key, "samples", "allowed: 0 (all) or more");
+  return std::make_unique<AwqScaleStep>(result);
+}
+
+std::vector<StepOption> step_options() {
+  std::vector<StepOption> options = {
+      {"grid", 20, "number of exponents r tried; 2 to 1000"},
+      {"endpoint", false, "false: r = n / grid; true: r = n / (grid - 1), with 1 among them"},
+      {"duo", false, "false: s = x^r; true: s = x^r / w^(1-r), and no scaling as one candidate more"},
+      {"subsets", Json::array({"qkv", "o", "gate_up", "down"}),
+       "which are scaled: a list of qkv, o, gate_up, down"},
+      {"gqa", "skip",
+       "o where query heads share value heads: skip it, or group: one scale for the shared channel"},
+      {"samples", 0, "calibration sequences that the search reads, the first ones; 0: all"}};
+  for (const StepOption& option : range_step_options()) options.push_back(option);
+  return options;
+}
+
+const StepRegistry::Registration step_registration(
+    "awq_scale",
+    {StepKind::transform, "per-channel scale search, folded into neighbours (AWQ, arXiv:2306.00978)",
+     step_options(), make});
+
+// The original searches on activations of the full-precision model: a block's inputs do not depend on earlier
+// blocks' rounding.
+const MethodRegistry::Registration preset_registration(
+    "awq", {"AWQ (arXiv:2306.00978): scale search, clip search, round to nearest",
+            {"awq_scale", "awq_clip", "rtn"},
+            InputStream::full_precision});
+
+}  // namespace
+}  // namespace ptq

@@ -1,0 +1,57 @@
+#include "algorithms/scale_fold.h"
+
+#include "core/error.h"
+
+namespace ptq {
+namespace {
+
+void divide_outputs(Linear& linear, const at::Tensor& scale_O) {
+  linear.weight_OI = linear.weight_OI / scale_O.unsqueeze(1);
+  if (linear.bias_O.defined()) linear.bias_O = linear.bias_O / scale_O;
+}
+
+}  // namespace
+
+int64_t scale_channels(const DecoderBlock& block, SubsetKind kind) {
+  switch (kind) {
+    case SubsetKind::qkv:
+      return block.input_norm_D.numel();
+    case SubsetKind::o:
+      return block.v.weight_OI.size(0);
+    case SubsetKind::gate_up:
+      return block.post_norm_D.numel();
+    case SubsetKind::down:
+      return block.up.weight_OI.size(0);
+  }
+  throw InternalError("no such subset");
+}
+
+at::Tensor column_scale_I(const DecoderBlock& block, SubsetKind kind, const at::Tensor& scale_C) {
+  if (kind != SubsetKind::o || block.heads == block.kv_heads) return scale_C;
+  const int64_t queries = block.heads / block.kv_heads;
+  return scale_C.view({block.kv_heads, 1, block.head_dim})
+      .expand({block.kv_heads, queries, block.head_dim})
+      .reshape({block.heads * block.head_dim});
+}
+
+void fold_scale(DecoderBlock& block, SubsetKind kind, const at::Tensor& scale_C) {
+  PTQ_CHECK_EQ(scale_C.numel(), scale_channels(block, kind));
+  const at::Tensor column_1I = column_scale_I(block, kind, scale_C).unsqueeze(0);
+  for (Linear* linear : block.subset(kind)) linear->weight_OI = linear->weight_OI * column_1I;
+  switch (kind) {
+    case SubsetKind::qkv:
+      block.input_norm_D = block.input_norm_D / scale_C;
+      break;
+    case SubsetKind::o:
+      divide_outputs(block.v, scale_C);
+      break;
+    case SubsetKind::gate_up:
+      block.post_norm_D = block.post_norm_D / scale_C;
+      break;
+    case SubsetKind::down:
+      divide_outputs(block.up, scale_C);
+      break;
+  }
+}
+
+}  // namespace ptq
