@@ -1,0 +1,184 @@
+"""Trains the miniworld model from a seed and writes it in the hub's layout (config.json, model.safetensors in BF16).
+
+    OMP_NUM_THREADS=1 python tools/miniworld/train_model.py --seed 0 --out datasets/miniworld/model
+
+One seed fixes the initial weights, the order of documents and the places of <|begin|>/<|end|>: at a fixed number of
+threads (one), on one kind of CPU and with the versions of requirements.txt, a run repeats to the bit. Another thread
+count or instruction set rounds differently and gives another, equally good model. Needs tokenizer.json in --out or
+in datasets/miniworld/model.
+"""
+import argparse
+import json
+import math
+import os
+import pathlib
+import random
+import shutil
+import time
+
+import torch
+from safetensors.torch import save_file
+from tokenizers import Tokenizer
+from transformers import AttentionInterface, LlamaConfig, LlamaForCausalLM
+
+from train_tokenizer import BOS, DOMAINS, EOS, VOCABULARY
+
+CONFIG = dict(vocab_size=VOCABULARY, hidden_size=192, intermediate_size=512, num_hidden_layers=6,
+              num_attention_heads=6, num_key_value_heads=2, head_dim=32, max_position_embeddings=1024,
+              rms_norm_eps=1e-5, tie_word_embeddings=True, hidden_act="silu", attention_bias=False, mlp_bias=False,
+              bos_token_id=0, eos_token_id=1)
+TOKENS = 2048                       # a step: 8 windows of 256 in the first SHORT of the run, then 4 of 512
+SHORT = 0.7
+PEAK_RATE, FINAL_RATE, WARMUP = 8e-3, 1e-4, 60
+ADAMW_SHARE = 0.5                   # AdamW's rate relative to Muon's
+BETAS, DECAY, CLIP = (0.9, 0.95), 0.1, 1.0
+BOUNDARY = 0.3                      # share of document boundaries marked <|end|><|begin|> instead of a blank line
+
+
+def documents(data, tokenizer):
+    """Token ids of all training documents (split at blank lines), with the ids of the blank line after each."""
+    out = []
+    for domain in DOMAINS:
+        texts = (data / domain / "train.txt").read_text().rstrip("\n").split("\n\n")
+        out += [e.ids for e in tokenizer.encode_batch([t + "\n\n" for t in texts], add_special_tokens=False)]
+    return out
+
+
+def epoch_stream(parts, rng, bos, eos, runs):
+    """One pass over the documents as a single list of tokens: shuffled in runs of neighbours.
+
+    Neighbours stay together because a window of the test corpora holds several documents of one domain.
+    """
+    starts = list(range(0, len(parts), runs))
+    rng.shuffle(starts)
+    out = []
+    for start in starts:
+        for ids in parts[start:start + runs]:
+            if rng.random() < BOUNDARY:
+                out += [eos, bos]
+            out += ids
+    return out
+
+
+def batches(parts, seed, bos, eos, steps):
+    """`steps` id tensors [windows, length + 1] of TOKENS predicted tokens each."""
+    rng, stream, windows = random.Random(f"{seed}/order"), [], []
+    for step in range(steps):
+        length = 256 if step < SHORT * steps else 512
+        if windows and len(windows[0]) != length + 1:
+            stream, windows = sum(windows, []) + stream, []
+        while len(windows) < TOKENS // length:
+            stream += epoch_stream(parts, rng, bos, eos, runs=3)
+            count = len(stream) // (length + 1)
+            windows += [stream[i * (length + 1):(i + 1) * (length + 1)] for i in range(count)]
+            stream = stream[count * (length + 1):]
+        yield torch.tensor(windows[:TOKENS // length])
+        windows = windows[TOKENS // length:]
+
+
+def rate(step, steps):
+    if step < WARMUP:
+        return PEAK_RATE * (step + 1) / WARMUP
+    done = (step - WARMUP) / max(1, steps - WARMUP)
+    return FINAL_RATE + (PEAK_RATE - FINAL_RATE) * 0.5 * (1 + math.cos(math.pi * done))
+
+
+def plain_attention(module, query, key, value, attention_mask, scaling=None, dropout=0.0, **unused):
+    """Causal attention as two matrix products: in BF16 on a CPU faster than the fused kernel's backward pass."""
+    groups, length = query.shape[1] // key.shape[1], query.shape[2]
+    key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
+    future = torch.full((length, length), float("-inf"), dtype=query.dtype).triu(1)
+    weights = torch.softmax(query @ key.transpose(-1, -2) * scaling + future, -1, dtype=query.dtype)
+    return (weights @ value).transpose(1, 2).contiguous(), None
+
+
+def new_model(seed):
+    torch.manual_seed(seed)
+    AttentionInterface.register("plain", plain_attention)
+    model = LlamaForCausalLM(LlamaConfig(**CONFIG, attn_implementation="plain"))
+    with torch.no_grad():  # residual outputs start small, so that six layers train at a high rate
+        for layer in model.model.layers:
+            for out in (layer.self_attn.o_proj, layer.mlp.down_proj):
+                out.weight.mul_(1 / math.sqrt(2 * CONFIG["num_hidden_layers"]))
+    return model
+
+
+def new_optimizers(model):
+    """Muon for the matrices inside the blocks, AdamW for the embedding and the norms.
+
+    Muon (with its updates scaled to AdamW's size, so that one rate serves both) needs about half of AdamW's tokens
+    here, which is what makes a run fit into a quarter of an hour of one core.
+    """
+    blocks = [p for n, p in model.named_parameters() if p.dim() == 2 and ".layers." in n]
+    embedding = [model.model.embed_tokens.weight]
+    norms = [p for p in model.parameters() if p.dim() == 1]
+    return [torch.optim.Muon(blocks, lr=PEAK_RATE, weight_decay=DECAY, momentum=0.95, adjust_lr_fn="match_rms_adamw"),
+            torch.optim.AdamW([{"params": embedding, "weight_decay": DECAY}, {"params": norms, "weight_decay": 0.0}],
+                              lr=PEAK_RATE, betas=BETAS, fused=True)]
+
+
+def save(model, out):
+    """BF16 weights under the hub's names (the tied head is left out) and config.json."""
+    out.mkdir(parents=True, exist_ok=True)
+    tensors = {name: value.detach().to(torch.bfloat16).contiguous() for name, value in model.state_dict().items()
+               if name != "lm_head.weight"}
+    save_file(tensors, str(out / "model.safetensors"), metadata={"format": "pt"})
+    config = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "torch_dtype": "bfloat16", **CONFIG,
+              "rope_theta": 10000.0, "attention_dropout": 0.0, "initializer_range": 0.02, "pretraining_tp": 1,
+              "rope_scaling": None, "use_cache": True}
+    (out / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+
+
+def train(options):
+    data = options.data
+    source = data / "model" / "tokenizer.json"
+    tokenizer = Tokenizer.from_file(str(source))
+    bos, eos = tokenizer.token_to_id(BOS), tokenizer.token_to_id(EOS)
+    parts = documents(data, tokenizer)
+    print(f"{len(parts)} documents, {sum(map(len, parts))} tokens", flush=True)
+    model = new_model(options.seed)
+    print(f"{sum(p.numel() for p in model.parameters())} parameters", flush=True)
+    optimizers = new_optimizers(model)
+    start, average = time.time(), None
+    model.train()
+    for step, ids in enumerate(batches(parts, options.seed, bos, eos, options.steps)):
+        for optimizer in optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate(step, options.steps) * (1.0 if isinstance(optimizer, torch.optim.Muon) else ADAMW_SHARE)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            hidden = model.model(input_ids=ids[:, :-1], use_cache=False).last_hidden_state
+            logits = model.lm_head(hidden)
+        loss = torch.nn.functional.cross_entropy(logits.float().view(-1, VOCABULARY), ids[:, 1:].reshape(-1))
+        model.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP)
+        for optimizer in optimizers:
+            optimizer.step()
+        average = loss.item() if average is None else 0.97 * average + 0.03 * loss.item()
+        if (step + 1) % options.log == 0:
+            speed = (step + 1) * TOKENS / (time.time() - start)
+            print(f"step {step + 1}/{options.steps} loss {average:.4f} {speed:.0f} tokens/s {time.time() - start:.0f} s",
+                  flush=True)
+    save(model, options.out)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        if (options.out / name).resolve() != (source.parent / name).resolve():
+            shutil.copy(source.parent / name, options.out / name)
+
+
+def main():
+    root = pathlib.Path(__file__).resolve().parents[2]
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--data", type=pathlib.Path, default=root / "datasets/miniworld")
+    parser.add_argument("--out", type=pathlib.Path, required=True)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--steps", type=int, default=1300)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--log", type=int, default=50)
+    options = parser.parse_args()
+    os.environ.setdefault("OMP_NUM_THREADS", str(options.threads))
+    torch.set_num_threads(options.threads)
+    train(options)
+
+
+if __name__ == "__main__":
+    main()
