@@ -19,6 +19,7 @@ constexpr float round_magic = 12582912.0f;
 // clamp(round(w / s), low, high) and keeps the argument small enough for the magic number.
 PTQ_SIMD_CLONES void quantize_run(const float* weight, int64_t count, float scale, float low, float high,
                                   float offset, uint8_t* codes) {
+#pragma omp simd
   for (int64_t i = 0; i < count; ++i) {
     const float x = std::min(std::max(weight[i] / scale, low), high);
     codes[i] = static_cast<uint8_t>(static_cast<int32_t>((x + round_magic) - round_magic + offset));
@@ -26,11 +27,13 @@ PTQ_SIMD_CLONES void quantize_run(const float* weight, int64_t count, float scal
 }
 
 PTQ_SIMD_CLONES void dequantize_run(const uint8_t* codes, int64_t count, float scale, float offset, float* weight) {
+#pragma omp simd
   for (int64_t i = 0; i < count; ++i) weight[i] = (static_cast<float>(codes[i]) - offset) * scale;
 }
 
 PTQ_SIMD_CLONES void fake_quantize_run(const float* weight, int64_t count, float scale, float low, float high,
                                        float* result) {
+#pragma omp simd
   for (int64_t i = 0; i < count; ++i) {
     const float x = std::min(std::max(weight[i] / scale, low), high);
     result[i] = ((x + round_magic) - round_magic) * scale;

@@ -1,0 +1,231 @@
+#include "algorithms/gptq_solver.h"
+
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+#include <array>
+#include <vector>
+
+#include "core/error.h"
+#include "quant/simd.h"
+
+namespace ptq {
+namespace {
+
+constexpr int64_t lanes = 32;                   // rows that go through the columns together
+constexpr float round_magic = 12582912.0f;      // see grid.cpp
+using Lanes = std::array<float, lanes>;
+
+// One processing block of one strip of rows, columns first: w, e [columns][lanes].
+struct Strip {
+  int64_t columns;
+  Lanes* w;
+  Lanes* e;
+  const float* upper;  // [columns, columns] corner of U, row stride upper_stride
+  int64_t upper_stride;
+  const Lanes* scale;  // [groups of the block][lanes]
+  const Lanes* low;    // qmin - zero
+  const Lanes* high;   // qmax - zero
+  const int64_t* group;  // of each column, into scale, low, high
+  Lanes* code;         // out: round(w / s), still without the zero point
+};
+
+PTQ_SIMD_CLONES void run_strip(const Strip& strip) {
+  for (int64_t i = 0; i < strip.columns; ++i) {
+    const int64_t g = strip.group[i];
+    const float* __restrict__ scale = strip.scale[g].data();
+    const float* __restrict__ low = strip.low[g].data();
+    const float* __restrict__ high = strip.high[g].data();
+    const float* __restrict__ w = strip.w[i].data();
+    float* __restrict__ e = strip.e[i].data();
+    float* __restrict__ code = strip.code[i].data();
+    const float* __restrict__ u = strip.upper + i * strip.upper_stride;
+    const float diagonal = u[i];
+#pragma omp simd
+    for (int64_t r = 0; r < lanes; ++r) {
+      const float x = std::min(std::max(w[r] / scale[r], low[r]), high[r]);
+      code[r] = (x + round_magic) - round_magic;
+      e[r] = (w[r] - code[r] * scale[r]) / diagonal;
+    }
+    for (int64_t j = i + 1; j < strip.columns; ++j) {
+      float* __restrict__ later = strip.w[j].data();
+      const float factor = u[j];
+#pragma omp simd
+      for (int64_t r = 0; r < lanes; ++r) later[r] -= e[r] * factor;
+    }
+  }
+}
+
+// The grid as the solver reads it: contiguous, one row for each row of W (tensor granularity has one in all).
+struct FlatGrid {
+  at::Tensor scale, zero;
+  explicit FlatGrid(const QuantGrid& grid)
+      : scale(grid.scale_OG.to(at::kFloat).contiguous()), zero(grid.zero_OG.to(at::kFloat).contiguous()) {}
+  int64_t groups() const { return scale.size(1); }
+  int64_t row_stride() const { return scale.size(0) == 1 ? 0 : groups(); }
+};
+
+// Columns [begin, end) of a tile in processing order.
+struct Block {
+  int64_t begin, end;
+  std::vector<int64_t> groups;  // the distinct groups of the grid, in order of first use
+  std::vector<int64_t> group;   // of each column, into `groups`
+};
+
+class TileSolver {
+ public:
+  TileSolver(const GptqProblem& problem, int64_t row, int64_t rows)
+      : problem_(problem), row_(row), columns_(problem.weight_OI.size(1)), group_(group_columns(problem.spec, columns_, "W")) {
+    w_ = problem.weight_OI.narrow(0, row, rows).to(at::kFloat).clone();
+    w_.masked_fill_(problem.factor.dead_I, 0.0);
+    const at::Tensor& order = problem.factor.order_I;
+    if (order.defined()) w_ = w_.index_select(1, order);
+    w_ = w_.contiguous();
+    codes_ = at::empty({rows, columns_}, at::kByte);
+    losses_.assign(static_cast<size_t>(rows), 0.0);
+    at::Tensor groups = problem.grid.group_of_column_I;
+    if (order.defined()) groups = groups.index_select(0, order);
+    position_groups_ = groups.contiguous();
+  }
+
+  bool fits_groups() const { return static_cast<bool>(problem_.fit_group); }
+
+  void run() {
+    const int64_t stride = fits_groups() ? group_ : columns_;
+    for (int64_t start = 0; start < columns_; start += stride) {
+      const int64_t end = std::min(start + stride, columns_);
+      if (fits_groups()) {
+        grids_.push_back(problem_.fit_group(w_.narrow(1, start, end - start)));
+        PTQ_CHECK_EQ(grids_.back().scale_OG.size(1), 1);
+      }
+      for (int64_t begin = start; begin < end; begin += problem_.block_size)
+        run_block(begin, std::min(begin + problem_.block_size, end));
+    }
+  }
+
+  const at::Tensor& codes() const { return codes_; }  // processing order
+  const std::vector<double>& losses() const { return losses_; }
+  const std::vector<QuantGrid>& fitted() const { return grids_; }
+
+ private:
+  Block block_of(int64_t begin, int64_t end) const {
+    Block block{.begin = begin, .end = end, .groups = {}, .group = {}};
+    const int64_t* of = position_groups_.const_data_ptr<int64_t>();
+    for (int64_t p = begin; p < end; ++p) {
+      const int64_t group = fits_groups() ? 0 : of[p];
+      const auto found = std::find(block.groups.begin(), block.groups.end(), group);
+      block.group.push_back(found - block.groups.begin());
+      if (found == block.groups.end()) block.groups.push_back(group);
+    }
+    return block;
+  }
+
+  void run_block(int64_t begin, int64_t end) {
+    const Block block = block_of(begin, end);
+    const QuantGrid& grid = fits_groups() ? grids_.back() : problem_.grid;
+    const FlatGrid flat(grid);
+    const int64_t rows = w_.size(0), width = end - begin;
+    at::Tensor errors = at::empty({rows, width}, at::kFloat);
+    at::parallel_for(0, (rows + lanes - 1) / lanes, 1, [&](int64_t first, int64_t last) {
+      for (int64_t strip = first; strip < last; ++strip)
+        run_rows(block, flat, grid, strip * lanes, std::min(lanes, rows - strip * lanes), errors);
+    });
+    if (end < columns_) {
+      at::Tensor later = w_.slice(1, end);
+      later.addmm_(errors, problem_.factor.upper_II.narrow(0, begin, width).slice(1, end), 1, -1);
+    }
+  }
+
+  void run_rows(const Block& block, const FlatGrid& flat, const QuantGrid& grid, int64_t row, int64_t rows,
+                at::Tensor& errors) {
+    const int64_t width = block.end - block.begin;
+    const size_t groups = block.groups.size();
+    // Rows beyond the last keep 0 and a scale of 1.
+    std::vector<Lanes> w(static_cast<size_t>(width), Lanes{}), e(w), code(w), scale(groups), low(groups, Lanes{}), high(low);
+    const float* from = w_.const_data_ptr<float>() + row * columns_ + block.begin;
+    for (int64_t r = 0; r < rows; ++r)
+      for (int64_t i = 0; i < width; ++i) w[static_cast<size_t>(i)][static_cast<size_t>(r)] = from[r * columns_ + i];
+    const float* scales = flat.scale.const_data_ptr<float>();
+    const float* zeros = flat.zero.const_data_ptr<float>();
+    const int64_t grid_row = fits_groups() ? row : row_ + row;
+    for (size_t g = 0; g < groups; ++g) {
+      scale[g].fill(1.0f);
+      for (int64_t r = 0; r < rows; ++r) {
+        const int64_t at = (grid_row + r) * flat.row_stride() + block.groups[g];
+        const auto lane = static_cast<size_t>(r);
+        scale[g][lane] = scales[at];
+        low[g][lane] = static_cast<float>(grid.qmin) - zeros[at];
+        high[g][lane] = static_cast<float>(grid.qmax) - zeros[at];
+      }
+    }
+    const at::Tensor& upper = problem_.factor.upper_II;
+    run_strip({.columns = width, .w = w.data(), .e = e.data(),
+               .upper = upper.const_data_ptr<float>() + block.begin * columns_ + block.begin, .upper_stride = columns_,
+               .scale = scale.data(), .low = low.data(), .high = high.data(), .group = block.group.data(),
+               .code = code.data()});
+    float* error = errors.mutable_data_ptr<float>() + row * width;
+    uint8_t* codes = codes_.mutable_data_ptr<uint8_t>() + row * columns_ + block.begin;
+    for (int64_t r = 0; r < rows; ++r) {
+      const auto lane = static_cast<size_t>(r);
+      double loss = 0;
+      for (int64_t i = 0; i < width; ++i) {
+        const auto column = static_cast<size_t>(i);
+        const auto g = static_cast<size_t>(block.group[column]);
+        error[r * width + i] = e[column][lane];
+        loss += 0.5 * static_cast<double>(e[column][lane]) * static_cast<double>(e[column][lane]);
+        codes[r * columns_ + i] = static_cast<uint8_t>(static_cast<int32_t>(code[column][lane] - low[g][lane]));
+      }
+      losses_[static_cast<size_t>(row + r)] += loss;
+    }
+  }
+
+  const GptqProblem& problem_;
+  int64_t row_, columns_, group_;
+  at::Tensor w_, codes_, position_groups_;
+  std::vector<QuantGrid> grids_;  // fitted so far, one a group
+  std::vector<double> losses_;
+};
+
+}  // namespace
+
+GptqSolution gptq_solve(const GptqProblem& problem) {
+  PTQ_CHECK(problem.block_size >= 1);
+  const int64_t rows = problem.weight_OI.size(0), columns = problem.weight_OI.size(1);
+  PTQ_CHECK_EQ(problem.factor.upper_II.size(0), columns);
+  PTQ_CHECK(problem.factor.upper_II.is_contiguous() && problem.factor.upper_II.scalar_type() == at::kFloat);
+
+  GptqSolution solution;
+  std::vector<at::Tensor> codes, scales, zeros;
+  for (int64_t row = 0; row < rows; row += row_tile) {
+    TileSolver tile(problem, row, std::min(row_tile, rows - row));
+    tile.run();
+    codes.push_back(tile.codes());
+    for (const double loss : tile.losses()) solution.loss += loss;
+    if (!tile.fits_groups()) continue;
+    std::vector<at::Tensor> scale, zero;
+    for (const QuantGrid& grid : tile.fitted()) {
+      scale.push_back(grid.scale_OG);
+      zero.push_back(grid.zero_OG);
+    }
+    scales.push_back(at::cat(scale, 1));
+    zeros.push_back(at::cat(zero, 1));
+  }
+  QuantizedWeight& result = solution.weight;
+  result.bits = problem.spec.bits;
+  result.codes_OI = at::cat(codes, 0);
+  result.grid = problem.grid;
+  at::Tensor position;  // of each column
+  if (problem.factor.order_I.defined()) {
+    position = at::argsort(problem.factor.order_I);
+    result.codes_OI = result.codes_OI.index_select(1, position);
+  }
+  if (problem.fit_group) {
+    result.grid.scale_OG = at::cat(scales, 0);
+    result.grid.zero_OG = at::cat(zeros, 0);
+    at::Tensor groups = consecutive_groups(columns, group_columns(problem.spec, columns, "W"));
+    result.grid.group_of_column_I = position.defined() ? groups.index_select(0, position) : groups;
+  }
+  return solution;
+}
+
+}  // namespace ptq
