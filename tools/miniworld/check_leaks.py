@@ -4,15 +4,18 @@
 
 Standard library only; reads nothing but the files. Exit code 1 and one line a finding if something is wrong.
 
-Text is normalised (lower case, words and digits only). For each item, its *pieces* are what the task adds to what
-the training text says: PIQA's goal, and goal with each solution; ARC's and BoolQ's question, and the passage with
-the question; WinoGrande's sentence with either option; LAMBADA's last sentence, and the whole text. Then
+Text is normalised (lower case, words and digits only). For each item, its *pieces* are what the task adds
+to what the training text says: PIQA's goal, and goal with each solution; ARC's and BoolQ's question, and
+the passage with the question; WinoGrande's sentence with either option; LAMBADA's last sentence, and the
+whole text. Then
   1. no piece occurs in the normalised training text of any domain;
-  2. no piece's *template* does: with every name and value of the world replaced by a placeholder, a piece's sentence
+  2. no piece's *template* does: with every name and value of the world replaced by a placeholder, a piece's
+     sentence
      equals no sentence of the training text;
   3. labels are balanced, items are distinct, fields are complete;
   4. no line of 40 characters or more, and no document, occurs in two splits.
 """
+
 import argparse
 import json
 import pathlib
@@ -23,8 +26,13 @@ from collections import Counter
 from world import World, a, gerund
 
 DOMAINS = ["encyclopedia", "story", "dialogue", "code"]
-FIELDS = {"piqa": {"goal", "sol1", "sol2", "label"}, "arc": {"id", "question", "choices", "answerKey"}, "lambada": {"text"},
-          "boolq": {"question", "passage", "answer"}, "winogrande": {"sentence", "option1", "option2", "answer"}}
+FIELDS = {
+    "piqa": {"goal", "sol1", "sol2", "label"},
+    "arc": {"id", "question", "choices", "answerKey"},
+    "lambada": {"text"},
+    "boolq": {"question", "passage", "answer"},
+    "winogrande": {"sentence", "option1", "option2", "answer"},
+}
 NUMBERS = {"two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"}
 
 
@@ -67,7 +75,9 @@ def pieces(task, item):
 
 
 def label(task, item):
-    return item.get({"piqa": "label", "arc": "answerKey", "boolq": "answer", "winogrande": "answer"}.get(task, ""), None)
+    return item.get(
+        {"piqa": "label", "arc": "answerKey", "boolq": "answer", "winogrande": "answer"}.get(task, ""), None
+    )
 
 
 def check_tasks(data, training, findings):
@@ -83,8 +93,15 @@ def check_tasks(data, training, findings):
             if set(item) != fields:
                 findings.append(f"{task}: fields {sorted(item)}")
             texts, templates = pieces(task, item)
-            findings += [f"{task}: in the training text: {t}" for t in texts if f" {normal(t)} " in f" {whole} "]
-            findings += [f"{task}: template in the training text: {s}" for t in templates for s in sentences(t) if mask(s) in seen]
+            findings += [
+                f"{task}: in the training text: {t}" for t in texts if f" {normal(t)} " in f" {whole} "
+            ]
+            findings += [
+                f"{task}: template in the training text: {s}"
+                for t in templates
+                for s in sentences(t)
+                if mask(s) in seen
+            ]
         counts = Counter(label(task, i) for i in items)
         if task != "lambada" and max(counts.values()) - min(counts.values()) > 1:
             findings.append(f"{task}: labels {dict(counts)}")

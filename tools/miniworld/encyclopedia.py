@@ -1,23 +1,64 @@
 """The `encyclopedia` domain: entries, overviews, comparisons and quizzes, in a plain third-person register."""
+
 from wording import answer, capital, expand, fill, full_name, listing, paragraph, question, say
 from world import a, gerund
 
-KIND_WEIGHTS = [("animal", 22), ("tool", 14), ("object", 9), ("food", 11), ("job", 9), ("town", 13), ("person", 22)]
+KIND_WEIGHTS = [
+    ("animal", 22),
+    ("tool", 14),
+    ("object", 9),
+    ("food", 11),
+    ("job", 9),
+    ("town", 13),
+    ("person", 22),
+]
 INTROS = {
-    "animal": ["{x} is an animal.", "Among the animals of the land, {x} [is well known|has its place].", "{x} (animal)."],
-    "tool": ["{x} is a tool.", "A tool of every workshop: {x}.", "{x} [is old|has changed little in {n} hundred years]."],
-    "object": ["{x} is a thing of the house.", "Few houses lack {x}.", "Of household goods, {x} [is common|is useful]."],
-    "food": ["{x} is a food.", "On most tables stands {x}.", "{x} is [sold at every market|eaten all over the land]."],
+    "animal": [
+        "{x} is an animal.",
+        "Among the animals of the land, {x} [is well known|has its place].",
+        "{x} (animal).",
+    ],
+    "tool": [
+        "{x} is a tool.",
+        "A tool of every workshop: {x}.",
+        "{x} [is old|has changed little in {n} hundred years].",
+    ],
+    "object": [
+        "{x} is a thing of the house.",
+        "Few houses lack {x}.",
+        "Of household goods, {x} [is common|is useful].",
+    ],
+    "food": [
+        "{x} is a food.",
+        "On most tables stands {x}.",
+        "{x} is [sold at every market|eaten all over the land].",
+    ],
     "job": ["{x} has an honest trade.", "A village needs {x}.", "In each town works {x}."],
-    "town": ["{x} is a town of about {n} thousand people.", "{x} is [an old|a young|a quiet|a busy] town.", "{x} (town)."],
-    "person": ["{x} has {n} [brothers|sisters|cousins|old friends].", "{x} is [well known|liked] by [many|all].", "A short life of {x}."],
+    "town": [
+        "{x} is a town of about {n} thousand people.",
+        "{x} is [an old|a young|a quiet|a busy] town.",
+        "{x} (town).",
+    ],
+    "person": [
+        "{x} has {n} [brothers|sisters|cousins|old friends].",
+        "{x} is [well known|liked] by [many|all].",
+        "A short life of {x}.",
+    ],
 }
 FILLERS = [
-    "Little else is known.", "Much more could be said.", "The [old|new] books agree on this.", "Scholars [argue|write] about it.",
-    "It was first described {n} hundred years ago.", "A song was written about this.", "There are {n} stories about it.",
-    "[In the north|In the south|On the coast] things may differ.", "Some people [doubt|forget] this.",
-    "[Travellers|Teachers|Farmers] [tell|report] the same.", "It took {n} years to learn this.",
-    "A drawing of it hangs in the library of {town}.", "[Every|Each] [spring|summer|autumn|winter] the schools teach it.",
+    "Little else is known.",
+    "Much more could be said.",
+    "The [old|new] books agree on this.",
+    "Scholars [argue|write] about it.",
+    "It was first described {n} hundred years ago.",
+    "A song was written about this.",
+    "There are {n} stories about it.",
+    "[In the north|In the south|On the coast] things may differ.",
+    "Some people [doubt|forget] this.",
+    "[Travellers|Teachers|Farmers] [tell|report] the same.",
+    "It took {n} years to learn this.",
+    "A drawing of it hangs in the library of {town}.",
+    "[Every|Each] [spring|summer|autumn|winter] the schools teach it.",
 ]
 
 
@@ -54,7 +95,9 @@ def entry(rng, world):
     if kind == "town" and rng.random() < 0.7:
         people = [p for p in world.subjects["person"] if world.get("person.town", p) == subject]
         if people:
-            text += " " + fill(rng, "[Among its people are|It is the home of|In it live] {p}.", p=listing(people[:4]))
+            text += " " + fill(
+                rng, "[Among its people are|It is the home of|In it live] {p}.", p=listing(people[:4])
+            )
     if kind == "person" and rng.random() < 0.5:
         town, job = world.get("person.town", subject), world.get("person.job", subject)
         other = rng.choice([("town", town), ("job", job)])
@@ -70,8 +113,13 @@ def overview(rng, world):
     rng.shuffle(alike)
     out = [say(rng, relation, s, value) for s in alike]
     if len(alike) > 1:
-        out.append(fill(rng, "[The same is true of|So it is with|One may compare] {p}.",
-                        p=listing([full_name(kind, s) for s in alike])))
+        out.append(
+            fill(
+                rng,
+                "[The same is true of|So it is with|One may compare] {p}.",
+                p=listing([full_name(kind, s) for s in alike]),
+            )
+        )
     rng.shuffle(out)
     return " ".join(out + [_filler(rng, world)])
 
@@ -82,17 +130,28 @@ def comparison(rng, world):
     shared = [r for r in world.about(first, kind) if r in world.about(second, kind)]
     rng.shuffle(shared)
     out = []
-    for relation in shared[:rng.randint(2, 3)]:
-        one, two = say(rng, relation, first, world.get(relation, first)), say(rng, relation, second, world.get(relation, second))
+    for relation in shared[: rng.randint(2, 3)]:
+        one, two = say(rng, relation, first, world.get(relation, first)), say(
+            rng, relation, second, world.get(relation, second)
+        )
         if world.get(relation, first) == world.get(relation, second):
             out.append(f"{one} [The same holds for|So it is with] {full_name(kind, second)}.")
         else:
-            out.append(f"{one} [But|Unlike this,|On the other hand,] {two if two.split()[0] in NAMES(world) else two[0].lower() + two[1:]}")
-    return fill(rng, "[Compare {a} and {b}.|{a} and {b} are often named together.|How do {a} and {b} differ?]",
-                a=full_name(kind, first), b=full_name(kind, second)) + " " + expand(rng, " ".join(out))
+            inside = two if two.split()[0] in proper_words(world) else two[0].lower() + two[1:]
+            out.append(f"{one} [But|Unlike this,|On the other hand,] {inside}")
+    return (
+        fill(
+            rng,
+            "[Compare {a} and {b}.|{a} and {b} are often named together.|How do {a} and {b} differ?]",
+            a=full_name(kind, first),
+            b=full_name(kind, second),
+        )
+        + " "
+        + expand(rng, " ".join(out))
+    )
 
 
-def NAMES(world):
+def proper_words(world):
     """Words that keep their capital inside a sentence."""
     if not hasattr(world, "_proper"):
         proper = world.subjects["person"] + world.subjects["town"] + world.subjects["region"]
@@ -111,7 +170,9 @@ def quiz(rng, world):
             continue
         relation = rng.choice(facts)
         value = world.get(relation, subject)
-        out.append(f"Question: {question(rng, 'ask', relation, subject, value)}\nAnswer: {answer(rng, relation, value)}")
+        out.append(
+            f"Question: {question(rng, 'ask', relation, subject, value)}\nAnswer: {answer(rng, relation, value)}"
+        )
     return "\n\n".join(out) if out else entry(rng, world)
 
 

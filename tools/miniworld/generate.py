@@ -2,10 +2,11 @@
 
     python3 tools/miniworld/generate.py [--out datasets/miniworld] [--seed 1]
 
-Standard library only; the same Python version and seed give the same bytes. Documents of a file are separated by a
-blank line and hold none. A document goes to one split only, and no line of 40 characters or more of a validation or test document
-occurs in another split of any domain (shorter lines, such as `    return x + y` or a turn of small talk, may).
+Standard library only; the same seed gives the same bytes. Documents of a file are separated by a blank line
+and hold none. A document goes to one split only, and no line of 40 characters or more of one split occurs in
+another (shorter lines, such as "    return x + y" or a turn of small talk, may).
 """
+
 import argparse
 import pathlib
 import random
@@ -19,10 +20,12 @@ from world import World
 
 DOMAINS = {"encyclopedia": encyclopedia, "story": story, "dialogue": dialogue, "code": programs}
 # characters a split; English-like text has about 4.2 characters a token, code about 3
-SIZES = {"encyclopedia": {"test": 110_000, "validation": 60_000, "train": 1_250_000},
-         "story": {"test": 110_000, "validation": 60_000, "train": 1_050_000},
-         "dialogue": {"test": 110_000, "validation": 60_000, "train": 1_050_000},
-         "code": {"test": 80_000, "validation": 50_000, "train": 650_000}}
+SIZES = {
+    "encyclopedia": {"test": 110_000, "validation": 60_000, "train": 1_250_000},
+    "story": {"test": 110_000, "validation": 60_000, "train": 1_050_000},
+    "dialogue": {"test": 110_000, "validation": 60_000, "train": 1_050_000},
+    "code": {"test": 80_000, "validation": 50_000, "train": 650_000},
+}
 LONG_LINE = 40
 
 
@@ -60,8 +63,9 @@ def generate(world, seed):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--out", default=pathlib.Path(__file__).resolve().parents[2] / "datasets/miniworld",
-                        type=pathlib.Path)
+    parser.add_argument(
+        "--out", default=pathlib.Path(__file__).resolve().parents[2] / "datasets/miniworld", type=pathlib.Path
+    )
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     for (domain, split), documents in generate(World(), options.seed).items():

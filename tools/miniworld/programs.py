@@ -3,7 +3,6 @@
 Whatever a comment or an assert claims is true: results are computed here by the same arithmetic.
 """
 
-
 NAMES = ["x", "n", "count", "total", "size", "price", "width", "height", "age", "steps", "weight", "score"]
 VERBS = ["get", "find", "look_up", "fetch", "read"]
 LISTS = ["items", "names", "result", "found", "rows", "words"]
@@ -25,14 +24,24 @@ def table(rng, world):
     pairs = _pairs(rng, world, relation, rng.randint(3, 7))
     out = [f"{name} = {{"] + [f'    "{s}": "{v}",' for s, v in pairs] + ["}"]
     for s, v in rng.sample(pairs, min(len(pairs), rng.randint(1, 3))):
-        out.append(rng.choice([f'assert {name}["{s}"] == "{v}"', f'print({name}["{s}"])  # {v}',
-                               f'if "{s}" in {name}:\n    print({name}.get("{s}"))  # {v}']))
+        out.append(
+            rng.choice(
+                [
+                    f'assert {name}["{s}"] == "{v}"',
+                    f'print({name}["{s}"])  # {v}',
+                    f'if "{s}" in {name}:\n    print({name}.get("{s}"))  # {v}',
+                ]
+            )
+        )
     if rng.random() < 0.5:
         value = rng.choice(pairs)[1]
         matching = [s for s, v in pairs if v == value]
         variable = rng.choice(LISTS)
-        out += [f'{variable} = [key for key in {name} if {name}[key] == "{value}"]',
-                f"assert {variable} == {matching!r}".replace("'", '"'), f"print(len({variable}))  # {len(matching)}"]
+        out += [
+            f'{variable} = [key for key in {name} if {name}[key] == "{value}"]',
+            f"assert {variable} == {matching!r}".replace("'", '"'),
+            f"print(len({variable}))  # {len(matching)}",
+        ]
     return "\n".join(out)
 
 
@@ -42,12 +51,17 @@ def lookup(rng, world):
     verb, argument = rng.choice(VERBS), relation.split(".")[0]
     pairs = _pairs(rng, world, relation, rng.randint(2, 4))
     other = rng.choice(["None", '"unknown"', '""'])
-    out = [f"def {verb}_{name}({argument}):", f'    """Return the {relation.split(".")[1]} of the {argument}."""']
+    out = [
+        f"def {verb}_{name}({argument}):",
+        f'    """Return the {relation.split(".")[1]} of the {argument}."""',
+    ]
     for s, v in pairs:
         out += [f'    if {argument} == "{s}":', f'        return "{v}"']
     out += [f"    return {other}", ""]
     for s, v in rng.sample(pairs, min(2, len(pairs))):
-        out.append(rng.choice([f'assert {verb}_{name}("{s}") == "{v}"', f'print({verb}_{name}("{s}"))  # {v}']))
+        out.append(
+            rng.choice([f'assert {verb}_{name}("{s}") == "{v}"', f'print({verb}_{name}("{s}"))  # {v}'])
+        )
     return "\n".join(out)
 
 
@@ -59,7 +73,11 @@ def record(rng, world):
         fields = ["tool.use", "tool.material"]
     fields = rng.sample(fields, min(len(fields), rng.randint(2, 3)))
     short = [f.split(".")[1] for f in fields]
-    out = [f"class {kind.capitalize()}:", f"    def __init__(self, name, {', '.join(short)}):", "        self.name = name"]
+    out = [
+        f"class {kind.capitalize()}:",
+        f"    def __init__(self, name, {', '.join(short)}):",
+        "        self.name = name",
+    ]
     out += [f"        self.{s} = {s}" for s in short]
     if rng.random() < 0.5:
         pick = rng.choice(short)
@@ -67,10 +85,20 @@ def record(rng, world):
     out.append("")
     for subject in rng.sample(world.subjects[kind], rng.randint(1, 2)):
         values = [world.get(f, subject) for f in fields]
-        out.append(f'{subject.lower()} = {kind.capitalize()}("{subject}", ' + ", ".join(f'"{v}"' for v in values) + ")")
+        out.append(
+            f'{subject.lower()} = {kind.capitalize()}("{subject}", '
+            + ", ".join(f'"{v}"' for v in values)
+            + ")"
+        )
         i = rng.randrange(len(short))
-        out.append(rng.choice([f'assert {subject.lower()}.{short[i]} == "{values[i]}"',
-                               f"print({subject.lower()}.{short[i]})  # {values[i]}"]))
+        out.append(
+            rng.choice(
+                [
+                    f'assert {subject.lower()}.{short[i]} == "{values[i]}"',
+                    f"print({subject.lower()}.{short[i]})  # {values[i]}",
+                ]
+            )
+        )
     return "\n".join(out)
 
 
@@ -79,18 +107,25 @@ def arithmetic(rng, world):
     x, y = rng.sample(NAMES, 2)
     k = rng.randint(2, 9)
     forms = [
-        (f"add_{k}", [x], f"{x} + {k}", lambda p: p + k), (f"times_{k}", [x], f"{k} * {x}", lambda p: k * p),
-        ("area", [x, y], f"{x} * {y}", lambda p, q: p * q), ("sum_of", [x, y], f"{x} + {y}", lambda p, q: p + q),
-        ("difference", [x, y], f"{x} - {y}", lambda p, q: p - q), ("larger", [x, y], f"max({x}, {y})", max),
-        ("smaller", [x, y], f"min({x}, {y})", min), ("square", [x], f"{x} * {x}", lambda p: p * p),
-        (f"is_over_{k}", [x], f"{x} > {k}", lambda p: p > k), (f"remainder_{k}", [x], f"{x} % {k}", lambda p: p % k),
+        (f"add_{k}", [x], f"{x} + {k}", lambda p: p + k),
+        (f"times_{k}", [x], f"{k} * {x}", lambda p: k * p),
+        ("area", [x, y], f"{x} * {y}", lambda p, q: p * q),
+        ("sum_of", [x, y], f"{x} + {y}", lambda p, q: p + q),
+        ("difference", [x, y], f"{x} - {y}", lambda p, q: p - q),
+        ("larger", [x, y], f"max({x}, {y})", max),
+        ("smaller", [x, y], f"min({x}, {y})", min),
+        ("square", [x], f"{x} * {x}", lambda p: p * p),
+        (f"is_over_{k}", [x], f"{x} > {k}", lambda p: p > k),
+        (f"remainder_{k}", [x], f"{x} % {k}", lambda p: p % k),
     ]
     name, arguments, body, function = rng.choice(forms)
     out = [f"def {name}({', '.join(arguments)}):", f"    return {body}", ""]
     for _ in range(rng.randint(1, 4)):
         given = [rng.randint(0, 12) for _ in arguments]
         call = f"{name}({', '.join(map(str, given))})"
-        out.append(rng.choice([f"print({call})  # {function(*given)}", f"assert {call} == {function(*given)}"]))
+        out.append(
+            rng.choice([f"print({call})  # {function(*given)}", f"assert {call} == {function(*given)}"])
+        )
     return "\n".join(out)
 
 
@@ -102,18 +137,30 @@ def loop(rng, world):
     out = [f"{variable} = [" + ", ".join(f'"{i}"' for i in items) + "]"]
     form = rng.randrange(4)
     if form == 0:
-        out += [f"{counter} = 0", f"for {item} in {variable}:", f"    {counter} += len({item})",
-                f"print({counter})  # {sum(map(len, items))}"]
+        out += [
+            f"{counter} = 0",
+            f"for {item} in {variable}:",
+            f"    {counter} += len({item})",
+            f"print({counter})  # {sum(map(len, items))}",
+        ]
     elif form == 1:
         out += [f"for {counter}, {item} in enumerate({variable}):", f"    print({counter}, {item})"]
         out += [f"# {i} {item_}" for i, item_ in enumerate(items)]
     elif form == 2:
-        out += [f"{variable}.sort()", f'assert {variable}[0] == "{min(items)}"', f'assert {variable}[-1] == "{max(items)}"']
+        out += [
+            f"{variable}.sort()",
+            f'assert {variable}[0] == "{min(items)}"',
+            f'assert {variable}[-1] == "{max(items)}"',
+        ]
     else:
         extra = rng.choice([s for s in world.subjects[kind] if s not in items])
-        out += [f'{variable}.append("{extra}")', f"assert len({variable}) == {len(items) + 1}",
-                f'print({variable}[{len(items)}])  # {extra}', f'{variable}.remove("{items[0]}")',
-                f'print({variable}[0])  # {(items + [extra])[1]}']
+        out += [
+            f'{variable}.append("{extra}")',
+            f"assert len({variable}) == {len(items) + 1}",
+            f"print({variable}[{len(items)}])  # {extra}",
+            f'{variable}.remove("{items[0]}")',
+            f"print({variable}[0])  # {(items + [extra])[1]}",
+        ]
     return "\n".join(out)
 
 
@@ -150,7 +197,10 @@ def note(rng, world):
     fields = rng.sample(world.about(subject, kind), min(3, len(world.about(subject, kind))))
     out = [f"# settings for {subject.lower()}", f"[{kind}.{subject.lower()}]"]
     out += [f'{f.split(".")[1]} = "{world.get(f, subject)}"' for f in fields]
-    out += [f"version = {rng.randint(1, 9)}.{rng.randint(0, 9)}", f"enabled = {rng.choice(['true', 'false'])}"]
+    out += [
+        f"version = {rng.randint(1, 9)}.{rng.randint(0, 9)}",
+        f"enabled = {rng.choice(['true', 'false'])}",
+    ]
     return "\n".join(out)
 
 

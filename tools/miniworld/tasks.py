@@ -2,10 +2,11 @@
 
     python3 tools/miniworld/tasks.py [--out datasets/miniworld/tasks] [--seed 7]
 
-Standard library only; deterministic. Items ask about facts that training text states in prose, dialogue or code but
-never in question-and-answer form (`World.quizzed` false), in sentences that training text never uses;
-check_leaks.py proves it on the files.
+Standard library only; deterministic. Items ask about facts that training text states in prose, dialogue or
+code but never in question-and-answer form (`World.quizzed` false), in sentences that training text never
+uses; check_leaks.py proves it on the files.
 """
+
 import argparse
 import json
 import pathlib
@@ -22,19 +23,40 @@ LETTERS = ["A", "B", "C", "D"]
 # relation: goals and solutions; slots {x} subject with article, {v} value, {vg} gerund, {p} {she} a person.
 # The solution names the subject for tools ("which tool?"), the value otherwise.
 PIQA = {
-    "tool.use": [("{p} wants to {v} before dark. What must {she} bring?", "{x}"),
-                 ("Somebody has to {v}, so they look for a tool.", "They find {x}."),
-                 ("The {vg} cannot wait. What shall we take?", "Let us take {x}.")],
-    "animal.habitat": [("{p} hopes to watch {x} for a day.", "Let {her} go to the {v}."),
-                       ("A hurt {s} should be brought back where it came from.", "Bring it to the {v}.")],
-    "animal.eats": [("{p} wants to feed {x}.", "Let {her} bring {v}."), ("A hungry {s} came to the door. What shall we give it?", "Let us give it {v}.")],
-    "object.room": [("{p} must put {x} back.", "Let {her} go to the {v}."), ("Somebody left {x} in the garden. Where should they bring it?", "They bring it to the {v}.")],
-    "object.material": [("{p} wants to make {x}.", "Let {her} buy some {v}."), ("A craftsman was asked for {ax}. What must he bring?", "He brings {v}.")],
-    "food.source": [("{p} wants to have {x} next year. What must {she} look after?", "{v}"), ("There is no {s} left in the land. What is missing?", "It must be the {v}.")],
+    "tool.use": [
+        ("{p} wants to {v} before dark. What must {she} bring?", "{x}"),
+        ("Somebody has to {v}, so they look for a tool.", "They find {x}."),
+        ("The {vg} cannot wait. What shall we take?", "Let us take {x}."),
+    ],
+    "animal.habitat": [
+        ("{p} hopes to watch {x} for a day.", "Let {her} go to the {v}."),
+        ("A hurt {s} should be brought back where it came from.", "Bring it to the {v}."),
+    ],
+    "animal.eats": [
+        ("{p} wants to feed {x}.", "Let {her} bring {v}."),
+        ("A hungry {s} came to the door. What shall we give it?", "Let us give it {v}."),
+    ],
+    "object.room": [
+        ("{p} must put {x} back.", "Let {her} go to the {v}."),
+        ("Somebody left {x} in the garden. Where should they bring it?", "They bring it to the {v}."),
+    ],
+    "object.material": [
+        ("{p} wants to make {x}.", "Let {her} buy some {v}."),
+        ("A craftsman was asked for {ax}. What must he bring?", "He brings {v}."),
+    ],
+    "food.source": [
+        ("{p} wants to have {x} next year. What must {she} look after?", "{v}"),
+        ("There is no {s} left in the land. What is missing?", "It must be the {v}."),
+    ],
     "food.taste": [("{p} asks for something {v} to eat.", "Let us give {her} {x}.")],
-    "job.makes": [("{p} has run out of {v}.", "Let {her} see {x}."), ("All the {v} are gone. Whom shall we ask?", "Let us ask {x}.")],
+    "job.makes": [
+        ("{p} has run out of {v}.", "Let {her} see {x}."),
+        ("All the {v} are gone. Whom shall we ask?", "Let us ask {x}."),
+    ],
     "job.place": [("{p} has to find {x} before noon.", "Let {her} run to the {v}.")],
-    "tool.user": [("Somebody found {ax} on the road. To whom should they give it?", "They give it to the {v}.")],
+    "tool.user": [
+        ("Somebody found {ax} on the road. To whom should they give it?", "They give it to the {v}.")
+    ],
     "tool.material": [("{p} wants to make {ax}.", "Let {her} buy some {v}.")],
     "town.product": [("{p} hopes to buy {v} at the right place.", "Let {her} ride to {x}.")],
 }
@@ -42,26 +64,44 @@ PIQA["tool.other_use"] = PIQA["tool.use"]
 NAMES_SUBJECT = {"tool.use", "tool.other_use", "food.taste", "job.makes", "town.product"}
 
 WINOGRANDE = {
-    "animal.habitat": ["At dusk {a} and {b} parted, for _ had to return to the {v}.", "{A} left {b} behind, and _ was soon back at the {v}."],
-    "animal.eats": ["{A} let {b} go first, although it was _ that wanted the {v}.", "{A} and {b} quarrelled until _ was given {v}."],
+    "animal.habitat": [
+        "At dusk {a} and {b} parted, for _ had to return to the {v}.",
+        "{A} left {b} behind, and _ was soon back at the {v}.",
+    ],
+    "animal.eats": [
+        "{A} let {b} go first, although it was _ that wanted the {v}.",
+        "{A} and {b} quarrelled until _ was given {v}.",
+    ],
     "animal.size": ["{A} stood beside {b}, and one could see how _ was so {v}."],
     "animal.colour": ["In the fog {a} was taken for {b} until _ turned out to be {v}."],
     "animal.cover": ["{A} did not envy {b}, knowing that _ was born with {v}."],
-    "object.material": ["{A} fell on {b}, but people said that _ was only {v}.", "Between {a} and {b} a thief would take _ for the {v}."],
+    "object.material": [
+        "{A} fell on {b}, but people said that _ was only {v}.",
+        "Between {a} and {b} a thief would take _ for the {v}.",
+    ],
     "object.room": ["{A} was put beside {b} by mistake, for _ came out of the {v}."],
-    "tool.use": ["{A} hung next to {b}, and only _ would do for {vg}.", "{A} was lent and {b} was sold, so _ was missing when they had to {v}."],
+    "tool.use": [
+        "{A} hung next to {b}, and only _ would do for {vg}.",
+        "{A} was lent and {b} was sold, so _ was missing when they had to {v}.",
+    ],
     "tool.user": ["{A} lay under {b} until _ was called for by the {v}."],
     "tool.material": ["{A} hit {b} so hard that the {k} of _ rang like {v}."],
     "food.taste": ["They ate {a} with {b}, because _ alone is far too {v}."],
     "food.source": ["{A} will be dearer than {b} this year, for _ needs good {v}."],
     "job.place": ["{A} met {b} at noon, and then _ hurried to the {v}."],
-    "job.makes": ["{A} owed money to {b}, and so _ paid in {v}.", "{A} sat down by {b}, and _ spoke only of {v}."],
+    "job.makes": [
+        "{A} owed money to {b}, and so _ paid in {v}.",
+        "{A} sat down by {b}, and _ spoke only of {v}.",
+    ],
     "town.region": ["A rider from {a} came to {b} because _ calls all of {v} to its fair."],
     "town.river": ["{A} is older than {b}, but only _ has boats on the {v}."],
     "town.landmark": ["Going from {a} to {b}, one knows _ at once by the {v}."],
     "town.product": ["The road from {a} to {b} is full of carts, for _ sends out its {v}."],
     "town.setting": ["The storm spared {a} and hit {b}, though _ has only its {v}."],
-    "person.town": ["{A} rode with {b} to the crossroads, where _ took the road to {v}.", "{A} was taller than {b}, but _ was the pride of {v}."],
+    "person.town": [
+        "{A} rode with {b} to the crossroads, where _ took the road to {v}.",
+        "{A} was taller than {b}, but _ was the pride of {v}.",
+    ],
     "person.job": ["{A} and {b} are cousins, and everyone asks for _ the {v}."],
     "person.pet": ["{A} could not stay with {b} for long, because _ had to look after the {v}."],
     "person.food": ["{A} cooked for {b}, and _ took all the {v}."],
@@ -72,20 +112,41 @@ WINOGRANDE["tool.other_use"] = WINOGRANDE["tool.use"]
 
 # last sentences by plot; the last word is the target and occurs earlier in the tale
 LAMBADA = {
-    "LOST": [("{c} still laughs at {a} for having lost the {obj}", "obj"), ("{a} would not sleep without a look at the {obj}", "obj"),
-             ("It had been a long day, and all for the sake of a {obj}", "obj")],
-    "JOURNEY": [("When the road ended at last, {a} saw the roofs of {home}", "home"), ("For a week the neighbours wanted to hear about {bhome}", "bhome"),
-                ("{a} had seen much, but spoke most of all about {b}", "b")],
-    "MARKET": [("Before midnight there was nothing left of the {bfood}", "bfood"), ("It was clear that {a} could not have brought better {bfood}", "bfood"),
-               ("Such a friend, thought {a}, is hard to find as {b}", "b")],
-    "WORKDAY": [("All night {a} could think of nothing but the {tool}", "tool"), ("People came from far away to ask {a} for {makes}", "makes"),
-                ("{b} would not take a coin for lending the {tool}", "tool")],
-    "FABLE": [("Ever since, nobody in the {habitat} gives {eats} to {animal2}", "animal2"), ("It is said that they often meet again in the {habitat}", "habitat"),
-              ("So ends the tale of {animal2} and {animal}", "animal")],
-    "PET": [("All the children wanted to stroke the {pet}", "pet"), ("{b} was told how clever it is to own a {pet}", "pet"),
-            ("The door stays shut now, and so does the mouth of the {pet}", "pet")],
-    "GIFT": [("Every guest of {b} had to admire the {obj2}", "obj2"), ("Years later {b} would have given away anything but the {obj2}", "obj2"),
-             ("No present since has been as dear to {b} as the {obj2}", "obj2")],
+    "LOST": [
+        ("{c} still laughs at {a} for having lost the {obj}", "obj"),
+        ("{a} would not sleep without a look at the {obj}", "obj"),
+        ("It had been a long day, and all for the sake of a {obj}", "obj"),
+    ],
+    "JOURNEY": [
+        ("When the road ended at last, {a} saw the roofs of {home}", "home"),
+        ("For a week the neighbours wanted to hear about {bhome}", "bhome"),
+        ("{a} had seen much, but spoke most of all about {b}", "b"),
+    ],
+    "MARKET": [
+        ("Before midnight there was nothing left of the {bfood}", "bfood"),
+        ("It was clear that {a} could not have brought better {bfood}", "bfood"),
+        ("Such a friend, thought {a}, is hard to find as {b}", "b"),
+    ],
+    "WORKDAY": [
+        ("All night {a} could think of nothing but the {tool}", "tool"),
+        ("People came from far away to ask {a} for {makes}", "makes"),
+        ("{b} would not take a coin for lending the {tool}", "tool"),
+    ],
+    "FABLE": [
+        ("Ever since, nobody in the {habitat} gives {eats} to {animal2}", "animal2"),
+        ("It is said that they often meet again in the {habitat}", "habitat"),
+        ("So ends the tale of {animal2} and {animal}", "animal"),
+    ],
+    "PET": [
+        ("All the children wanted to stroke the {pet}", "pet"),
+        ("{b} was told how clever it is to own a {pet}", "pet"),
+        ("The door stays shut now, and so does the mouth of the {pet}", "pet"),
+    ],
+    "GIFT": [
+        ("Every guest of {b} had to admire the {obj2}", "obj2"),
+        ("Years later {b} would have given away anything but the {obj2}", "obj2"),
+        ("No present since has been as dear to {b} as the {obj2}", "obj2"),
+    ],
 }
 
 
@@ -101,6 +162,7 @@ def piqa(rng, world):
 
     def words(s, v):
         return dict(shared, s=s, x=full_name(kind, s), ax=a(s), v=v, vg=gerund(v) if " " in v else v)
+
     if relation in NAMES_SUBJECT:
         taken = ("tool.use", "tool.other_use") if kind == "tool" else (relation,)
         other = rng.choice([s for s in world.subjects[kind] if all(world.get(r, s) != value for r in taken)])
@@ -124,19 +186,33 @@ def boolq(rng, world, truth):
     facts = [(relation, value)] + rng.sample(others, min(len(others), rng.randint(2, 4)))
     rng.shuffle(facts)
     shown = value if truth else world.wrong(rng, relation, subject, 1)[0]
-    return {"question": question(rng, "check", relation, subject, shown), "passage": paragraph(rng, kind, subject, facts)}
+    return {
+        "question": question(rng, "check", relation, subject, shown),
+        "passage": paragraph(rng, kind, subject, facts),
+    }
 
 
 def winogrande(rng, world):
     relation, subject, value = rng.choice(unquizzed(world, WINOGRANDE))
     kind = relation.split(".")[0]
-    same = ("tool.use", "tool.other_use") if relation.startswith("tool.") and relation.endswith("use") else (relation,)
-    other = rng.choice([s for r, s, _ in world.facts if r == relation and all(world.get(q, s) != value for q in same)])
+    same = (
+        ("tool.use", "tool.other_use")
+        if relation.startswith("tool.") and relation.endswith("use")
+        else (relation,)
+    )
+    other = rng.choice(
+        [s for r, s, _ in world.facts if r == relation and all(world.get(q, s) != value for q in same)]
+    )
     pair = [full_name(kind, subject), full_name(kind, other)]
     order = pair if rng.random() < 0.5 else pair[::-1]
     text = expand(rng, rng.choice(WINOGRANDE[relation])).format(
-        a=order[0], A=order[0][0].upper() + order[0][1:], b=order[1], v=value, k="sound",
-        vg=gerund(value) if " " in value else value)
+        a=order[0],
+        A=order[0][0].upper() + order[0][1:],
+        b=order[1],
+        v=value,
+        k="sound",
+        vg=gerund(value) if " " in value else value,
+    )
     return {"sentence": text, "right": pair[0], "wrong": pair[1]}
 
 
@@ -155,7 +231,13 @@ def lambada(rng, world):
 def build(world, seed):
     """{task: items}; distinct items, labels balanced to within one."""
     out = {}
-    for task, make in [("piqa", piqa), ("arc", arc), ("lambada", lambada), ("boolq", boolq), ("winogrande", winogrande)]:
+    for task, make in [
+        ("piqa", piqa),
+        ("arc", arc),
+        ("lambada", lambada),
+        ("boolq", boolq),
+        ("winogrande", winogrande),
+    ]:
         rng, items, seen = random.Random(f"{seed}/{task}"), [], set()
         while len(items) < ITEMS:
             i = len(items)
@@ -171,13 +253,19 @@ def build(world, seed):
                 texts = item.pop("texts")
                 choices = texts[1:]
                 choices.insert(i % 4, texts[0])
-                item = {"id": f"miniworld_{i:04d}", **item, "choices": {"text": choices, "label": LETTERS},
-                        "answerKey": LETTERS[i % 4]}
+                item = {
+                    "id": f"miniworld_{i:04d}",
+                    **item,
+                    "choices": {"text": choices, "label": LETTERS},
+                    "answerKey": LETTERS[i % 4],
+                }
             elif task == "boolq":
                 item["answer"] = i % 2 == 0
             elif task == "winogrande":
                 right, wrong = item.pop("right"), item.pop("wrong")
-                item.update(option1=(right, wrong)[i % 2], option2=(wrong, right)[i % 2], answer=str(1 + i % 2))
+                item.update(
+                    option1=(right, wrong)[i % 2], option2=(wrong, right)[i % 2], answer=str(1 + i % 2)
+                )
             items.append(item)
         rng.shuffle(items)
         out[task] = items

@@ -2,11 +2,12 @@
 
     OMP_NUM_THREADS=1 python tools/miniworld/train_model.py --seed 0 --out datasets/miniworld/model
 
-One seed fixes the initial weights, the order of documents and the places of <|begin|>/<|end|>: at a fixed number of
-threads (one), on one kind of CPU and with the versions of requirements.txt, a run repeats to the bit. Another thread
-count or instruction set rounds differently and gives another, equally good model. Needs tokenizer.json in --out or
-in datasets/miniworld/model.
+One seed fixes the initial weights, the order of documents and the places of <|begin|>/<|end|>: at a fixed
+number of threads (one), on one kind of CPU and with the versions of requirements.txt, a run repeats to the
+bit. Another thread count or instruction set rounds differently and gives another, equally good model. Needs
+tokenizer.json in --out or in datasets/miniworld/model.
 """
+
 import argparse
 import json
 import math
@@ -23,16 +24,29 @@ from transformers import AttentionInterface, LlamaConfig, LlamaForCausalLM
 
 from train_tokenizer import BOS, DOMAINS, EOS, VOCABULARY
 
-CONFIG = dict(vocab_size=VOCABULARY, hidden_size=192, intermediate_size=512, num_hidden_layers=6,
-              num_attention_heads=6, num_key_value_heads=2, head_dim=32, max_position_embeddings=1024,
-              rms_norm_eps=1e-5, tie_word_embeddings=True, hidden_act="silu", attention_bias=False, mlp_bias=False,
-              bos_token_id=0, eos_token_id=1)
-TOKENS = 2048                       # a step: 8 windows of 256 in the first SHORT of the run, then 4 of 512
+CONFIG = dict(
+    vocab_size=VOCABULARY,
+    hidden_size=192,
+    intermediate_size=512,
+    num_hidden_layers=6,
+    num_attention_heads=6,
+    num_key_value_heads=2,
+    head_dim=32,
+    max_position_embeddings=1024,
+    rms_norm_eps=1e-5,
+    tie_word_embeddings=True,
+    hidden_act="silu",
+    attention_bias=False,
+    mlp_bias=False,
+    bos_token_id=0,
+    eos_token_id=1,
+)
+TOKENS = 2048  # a step: 8 windows of 256 in the first SHORT of the run, then 4 of 512
 SHORT = 0.7
 PEAK_RATE, FINAL_RATE, WARMUP = 8e-3, 1e-4, 60
-ADAMW_SHARE = 0.5                   # AdamW's rate relative to Muon's
+ADAMW_SHARE = 0.5  # AdamW's rate relative to Muon's
 BETAS, DECAY, CLIP = (0.9, 0.95), 0.1, 1.0
-BOUNDARY = 0.3                      # share of document boundaries marked <|end|><|begin|> instead of a blank line
+BOUNDARY = 0.3  # share of document boundaries marked <|end|><|begin|> instead of a blank line
 
 
 def documents(data, tokenizer):
@@ -53,7 +67,7 @@ def epoch_stream(parts, rng, bos, eos, runs):
     rng.shuffle(starts)
     out = []
     for start in starts:
-        for ids in parts[start:start + runs]:
+        for ids in parts[start : start + runs]:
             if rng.random() < BOUNDARY:
                 out += [eos, bos]
             out += ids
@@ -70,10 +84,10 @@ def batches(parts, seed, bos, eos, steps):
         while len(windows) < TOKENS // length:
             stream += epoch_stream(parts, rng, bos, eos, runs=3)
             count = len(stream) // (length + 1)
-            windows += [stream[i * (length + 1):(i + 1) * (length + 1)] for i in range(count)]
-            stream = stream[count * (length + 1):]
-        yield torch.tensor(windows[:TOKENS // length])
-        windows = windows[TOKENS // length:]
+            windows += [stream[i * (length + 1) : (i + 1) * (length + 1)] for i in range(count)]
+            stream = stream[count * (length + 1) :]
+        yield torch.tensor(windows[: TOKENS // length])
+        windows = windows[TOKENS // length :]
 
 
 def rate(step, steps):
@@ -112,20 +126,40 @@ def new_optimizers(model):
     blocks = [p for n, p in model.named_parameters() if p.dim() == 2 and ".layers." in n]
     embedding = [model.model.embed_tokens.weight]
     norms = [p for p in model.parameters() if p.dim() == 1]
-    return [torch.optim.Muon(blocks, lr=PEAK_RATE, weight_decay=DECAY, momentum=0.95, adjust_lr_fn="match_rms_adamw"),
-            torch.optim.AdamW([{"params": embedding, "weight_decay": DECAY}, {"params": norms, "weight_decay": 0.0}],
-                              lr=PEAK_RATE, betas=BETAS, fused=True)]
+    return [
+        torch.optim.Muon(
+            blocks, lr=PEAK_RATE, weight_decay=DECAY, momentum=0.95, adjust_lr_fn="match_rms_adamw"
+        ),
+        torch.optim.AdamW(
+            [{"params": embedding, "weight_decay": DECAY}, {"params": norms, "weight_decay": 0.0}],
+            lr=PEAK_RATE,
+            betas=BETAS,
+            fused=True,
+        ),
+    ]
 
 
 def save(model, out):
     """BF16 weights under the hub's names (the tied head is left out) and config.json."""
     out.mkdir(parents=True, exist_ok=True)
-    tensors = {name: value.detach().to(torch.bfloat16).contiguous() for name, value in model.state_dict().items()
-               if name != "lm_head.weight"}
+    tensors = {
+        name: value.detach().to(torch.bfloat16).contiguous()
+        for name, value in model.state_dict().items()
+        if name != "lm_head.weight"
+    }
     save_file(tensors, str(out / "model.safetensors"), metadata={"format": "pt"})
-    config = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "torch_dtype": "bfloat16", **CONFIG,
-              "rope_theta": 10000.0, "attention_dropout": 0.0, "initializer_range": 0.02, "pretraining_tp": 1,
-              "rope_scaling": None, "use_cache": True}
+    config = {
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "torch_dtype": "bfloat16",
+        **CONFIG,
+        "rope_theta": 10000.0,
+        "attention_dropout": 0.0,
+        "initializer_range": 0.02,
+        "pretraining_tp": 1,
+        "rope_scaling": None,
+        "use_cache": True,
+    }
     (out / "config.json").write_text(json.dumps(config, indent=2) + "\n")
 
 
@@ -144,7 +178,9 @@ def train(options):
     for step, ids in enumerate(batches(parts, options.seed, bos, eos, options.steps)):
         for optimizer in optimizers:
             for group in optimizer.param_groups:
-                group["lr"] = rate(step, options.steps) * (1.0 if isinstance(optimizer, torch.optim.Muon) else ADAMW_SHARE)
+                group["lr"] = rate(step, options.steps) * (
+                    1.0 if isinstance(optimizer, torch.optim.Muon) else ADAMW_SHARE
+                )
         with torch.autocast("cpu", dtype=torch.bfloat16):
             hidden = model.model(input_ids=ids[:, :-1], use_cache=False).last_hidden_state
             logits = model.lm_head(hidden)
@@ -157,8 +193,10 @@ def train(options):
         average = loss.item() if average is None else 0.97 * average + 0.03 * loss.item()
         if (step + 1) % options.log == 0:
             speed = (step + 1) * TOKENS / (time.time() - start)
-            print(f"step {step + 1}/{options.steps} loss {average:.4f} {speed:.0f} tokens/s {time.time() - start:.0f} s",
-                  flush=True)
+            print(
+                f"step {step + 1}/{options.steps} loss {average:.4f} {speed:.0f} tokens/s {time.time() - start:.0f} s",
+                flush=True,
+            )
     save(model, options.out)
     for name in ("tokenizer.json", "tokenizer_config.json"):
         if (options.out / name).resolve() != (source.parent / name).resolve():

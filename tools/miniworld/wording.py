@@ -1,10 +1,24 @@
 """From facts and templates to sentences: bracket alternatives, slots, articles, pronouns, capitals."""
+
 import re
 
 from relations import RELATIONS
-from world import FOODS, JOBS, TOOLS, World, a, gerund
+from world import World, a, gerund
 
-MASS_FOODS = {"cheese", "butter", "bread", "cake", "honey", "vinegar", "mustard", "ham", "porridge", "jam", "tea", "beer"}
+MASS_FOODS = {
+    "cheese",
+    "butter",
+    "bread",
+    "cake",
+    "honey",
+    "vinegar",
+    "mustard",
+    "ham",
+    "porridge",
+    "jam",
+    "tea",
+    "beer",
+}
 FEMALE_JOBS = {"weaver", "dairymaid", "healer", "cook", "gardener", "clerk"}
 _INNERMOST = re.compile(r"\[([^\[\]]*)\]")
 
@@ -15,7 +29,7 @@ def expand(rng, template):
         match = _INNERMOST.search(template)
         if not match:
             break
-        template = template[:match.start()] + rng.choice(match.group(1).split("|")) + template[match.end():]
+        template = template[: match.start()] + rng.choice(match.group(1).split("|")) + template[match.end() :]
     return re.sub(r" +([.,!?])", r"\1", re.sub(r" +", " ", template)).strip()
 
 
@@ -42,9 +56,17 @@ def slots(relation, subject, value, pronoun=None):
     """The values of all template slots for one fact; `pronoun` replaces the subject where {X} stands."""
     kind = relation.split(".")[0]
     name = full_name(kind, subject)
-    return {"x": name, "X": pronoun or name, "s": subject, "his": possessive(kind, subject),
-            "His": possessive(kind, subject) if pronoun else name + ("'" if name.endswith("s") else "'s"),
-            "v": value, "V": value, "av": a(value), "vg": gerund(value) if " " in value else value}
+    return {
+        "x": name,
+        "X": pronoun or name,
+        "s": subject,
+        "his": possessive(kind, subject),
+        "His": possessive(kind, subject) if pronoun else name + ("'" if name.endswith("s") else "'s"),
+        "v": value,
+        "V": value,
+        "av": a(value),
+        "vg": gerund(value) if " " in value else value,
+    }
 
 
 def fill(rng, template, **values):
@@ -84,7 +106,3 @@ def answer(rng, relation, value):
 
 def listing(words):
     return words[0] if len(words) == 1 else ", ".join(words[:-1]) + " and " + words[-1]
-
-
-__all__ = ["FOODS", "JOBS", "TOOLS", "answer", "capital", "expand", "fill", "full_name", "listing", "paragraph",
-           "possessive", "pronoun_of", "question", "say"]
