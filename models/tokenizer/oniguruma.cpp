@@ -89,7 +89,9 @@ class Translator {
         std::string opened;
         bool inner = caseless;
         if (options(opened, inner)) {  // (?i:...)
-          out += quantified(opened + alternatives(depth + 1, inner) + close());
+          const std::string inside = alternatives(depth + 1, inner);
+          close();
+          out += quantified(opened + inside + ")");
         } else {  // (?i) holds to the end of the enclosing group, over alternatives
           return out + opened + alternatives(depth + 1, inner) + ")";
         }
@@ -111,9 +113,8 @@ class Translator {
     return out;
   }
 
-  std::string close() {
+  void close() {
     if (!take(")")) refuse("a group without ')'");
-    return ")";
   }
 
   // After "(?": letters up to ':' (true) or ')' (false). Ruby's m is Perl's s.
@@ -165,7 +166,9 @@ class Translator {
         refuse("the group '(?" + std::string(in_.substr(at_, 1)) + "'");
       }
     }
-    return opened + alternatives(depth + 1, caseless) + close();
+    const std::string inside = alternatives(depth + 1, caseless);
+    close();
+    return opened + inside + ")";
   }
 
   std::string atom(int depth, bool caseless) {
