@@ -1,5 +1,6 @@
 """The `dialogue` domain: people of the world talking, one turn a line, "Name: utterance"."""
 
+from scenery import event, things
 from wording import answer, capital, expand, full_name, listing, question, say
 from world import a
 
@@ -217,6 +218,25 @@ def guessing(talk):
     talk.line("[Yes|Right|Correct], the {s}[! Your turn.|.]", s=animal)
 
 
+def dreaming(talk):
+    """One tells a dream or what there was to see."""
+    for _ in range(talk.rng.randint(1, 2)):
+        talk.one_of(
+            [
+                "[I dreamt of|I saw|You should see|I drew|I need|I found|Look,] {t}.",
+                "[Last night|On {day}|Just now|They say] {e}.",
+                "[I think|It seems|Somebody said] that {e}, and {e2}.",
+                "[Is that|Do you see|What about] {t}?",
+            ],
+            t=things(talk.rng),
+            e=event(talk.rng),
+            e2=event(talk.rng),
+        )
+        talk.one_of(
+            REACTIONS + ["[No|Yes|Perhaps], but {e}.", "And {t}?"], e=event(talk.rng), t=things(talk.rng)
+        )
+
+
 def visiting(talk):
     """A plan to travel, with what there is to see and whom to meet."""
     rng, world = talk.rng, talk.world
@@ -241,9 +261,10 @@ def document(rng, world):
     if rng.random() < 0.7:
         talk.one_of(GREETINGS)
         talk.one_of(REPLIES)
-    for part in rng.sample(
-        [small_talk, telling, asking, shopping, guessing, visiting, telling, small_talk], rng.randint(1, 3)
-    ):
+    parts = [small_talk, telling, asking, shopping, guessing, visiting, telling, small_talk, asking]
+    parts = rng.sample(parts, rng.randint(1, 3)) + [dreaming] * rng.choice([0, 1, 1, 2])
+    rng.shuffle(parts)
+    for part in parts:
         part(talk)
     if rng.random() < 0.6:
         talk.one_of(CLOSINGS)

@@ -1,5 +1,6 @@
 """The `encyclopedia` domain: entries, overviews, comparisons and quizzes, in a plain third-person register."""
 
+from scenery import event, things
 from wording import answer, capital, expand, fill, full_name, listing, paragraph, question, say
 from world import a, gerund
 
@@ -66,7 +67,18 @@ def _number(rng):
     return rng.choice(["two", "three", "four", "five", "six", "seven", "eight", "nine"])
 
 
+VIEWS = [
+    "[An old drawing|A painting|The book] [of it|] shows {things}.",
+    "[A riddle|A song|A rhyme] [about it|] names {things}.",
+    "[In a dream|On its coin|In the tale], {event}.",
+    "[Poets|Children] compare it to {things}.",
+    "[It is said that {event}.|Once {event}.]",
+]
+
+
 def _filler(rng, world):
+    if rng.random() < 0.6:
+        return fill(rng, rng.choice(VIEWS), things=things(rng), event=event(rng))
     return fill(rng, rng.choice(FILLERS), n=_number(rng), town=rng.choice(world.subjects["town"]))
 
 
@@ -90,7 +102,7 @@ def entry(rng, world):
     text = paragraph(rng, kind, subject, facts)
     if rng.random() < 0.6:
         text = fill(rng, rng.choice(INTROS[kind]), x=name, n=_number(rng)) + " " + text
-    if rng.random() < 0.5:
+    for _ in range(rng.choice([0, 1, 1, 2])):
         text += " " + _filler(rng, world)
     if kind == "town" and rng.random() < 0.7:
         people = [p for p in world.subjects["person"] if world.get("person.town", p) == subject]
@@ -184,6 +196,8 @@ def reading(rng, world):
     if not asked:
         return entry(rng, world)
     out = [paragraph(rng, kind, subject, facts)]
+    if rng.random() < 0.4:
+        out[0] += " " + _filler(rng, world)
     for _ in range(rng.randint(1, 3)):
         relation = rng.choice(asked)
         truth = rng.random() < 0.5

@@ -3,6 +3,8 @@
 Whatever a comment or an assert claims is true: results are computed here by the same arithmetic.
 """
 
+from scenery import label
+
 NAMES = ["x", "n", "count", "total", "size", "price", "width", "height", "age", "steps", "weight", "score"]
 VERBS = ["get", "find", "look_up", "fetch", "read"]
 LISTS = ["items", "names", "result", "found", "rows", "words"]
@@ -190,6 +192,22 @@ def state(rng, world):
     return "\n".join(out)
 
 
+def stock(rng, world):
+    """Assignments to names drawn at random, a list of numbers and what follows from it."""
+    names = sorted({label(rng) for _ in range(rng.randint(2, 5))})
+    numbers = [rng.randint(0, 99) for _ in names]
+    rng.shuffle(names)
+    out = [f"{n} = {v}" for n, v in zip(names, numbers)]
+    variable = rng.choice(LISTS)
+    out.append(f"{variable} = [" + ", ".join(names) + "]")
+    out.append(f"assert len({variable}) == {len(names)}")
+    if rng.random() < 0.5:
+        out.append(f"assert max({variable}) == {max(numbers)}")
+    i = rng.randrange(len(names))
+    out.append(rng.choice([f"print({names[i]})  # {numbers[i]}", f"assert {variable}[{i}] == {numbers[i]}"]))
+    return "\n".join(out)
+
+
 def note(rng, world):
     """A comment block that states facts beside a small setting file."""
     relation, subject, _ = rng.choice(world.facts)
@@ -204,7 +222,16 @@ def note(rng, world):
     return "\n".join(out)
 
 
-FORMS = [(table, 26), (lookup, 16), (record, 18), (arithmetic, 12), (loop, 12), (state, 8), (note, 8)]
+FORMS = [
+    (table, 22),
+    (lookup, 14),
+    (record, 18),
+    (arithmetic, 9),
+    (loop, 10),
+    (state, 7),
+    (stock, 12),
+    (note, 8),
+]
 
 
 def document(rng, world):

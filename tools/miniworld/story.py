@@ -5,6 +5,7 @@ slots; a thing named early comes back later, so that the tale's own context pred
 known of people.
 """
 
+from scenery import event, things
 from wording import expand
 from world import a
 
@@ -58,6 +59,12 @@ FILLERS = [
     '"[Well, well|Oh dear|So be it|Good|Never mind|At last]," {she} said.',
     "The {pet} of {c} [barked|sat|slept] near the {place}.",
     "{C} [passed by|looked out of the window|called a greeting].",
+]
+SCENERY = [
+    "[Outside|Meanwhile|Just then|Nearby|All the while], {event}[, and {event}|].",
+    "{She} [thought of|dreamt of|looked at|stepped over|noticed|drew] {things}.",
+    "[Somewhere {event}.|{event}.|{event}, or so it seemed.]",
+    "There were {things}[ in the {place}| by the {place}|].",
 ]
 ENDINGS = [
     "[That was|And that is] the end of it.",
@@ -236,6 +243,12 @@ class _Cast(dict):
             return rng.choice(PLACES)
         if key == "opening":
             return sentence(self, rng.choice(OPENINGS), first=False) + " "
+        if key == "event":
+            return event(rng)
+        if key == "things":
+            return things(rng)
+        if key == "filler" and rng.random() < 0.5:
+            return sentence(self, rng.choice(SCENERY))
         if key == "filler":
             return sentence(self, rng.choice(FILLERS)) if rng.random() < 0.6 else ""
         if key == "animalfiller":
@@ -273,6 +286,8 @@ def tale(rng, world, plot=None):
         if i and rng.random() < 0.12:
             continue
         out.append(sentence(cast, template))
+        if rng.random() < 0.07:
+            out.append(sentence(cast, rng.choice(SCENERY[::2] if plot is FABLE else SCENERY)))
     if rng.random() < 0.6 and plot is not FABLE:
         out.append(sentence(cast, rng.choice(ENDINGS)))
     return [s for s in out if s], cast

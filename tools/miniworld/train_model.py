@@ -197,6 +197,8 @@ def train(options):
                 f"step {step + 1}/{options.steps} loss {average:.4f} {speed:.0f} tokens/s {time.time() - start:.0f} s",
                 flush=True,
             )
+        if options.keep and (step + 1) % options.keep == 0:
+            save(model, options.out.with_name(f"{options.out.name}-step{step + 1}"))
     save(model, options.out)
     for name in ("tokenizer.json", "tokenizer_config.json"):
         if (options.out / name).resolve() != (source.parent / name).resolve():
@@ -209,9 +211,10 @@ def main():
     parser.add_argument("--data", type=pathlib.Path, default=root / "datasets/miniworld")
     parser.add_argument("--out", type=pathlib.Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, default=1300)
+    parser.add_argument("--steps", type=int, default=800)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--log", type=int, default=50)
+    parser.add_argument("--keep", type=int, default=0, help="also write OUT-stepN every so many steps")
     options = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", str(options.threads))
     torch.set_num_threads(options.threads)
