@@ -3,6 +3,8 @@
 #include <optional>
 
 #include "core/error.h"
+#include "models/attention_tiles.h"
+#include "models/kernels.h"
 
 namespace ptq {
 namespace {
@@ -26,6 +28,9 @@ at::Tensor causal_attention(const at::Tensor& q_BTHE, const at::Tensor& k_BSKE, 
   const int64_t keys = k_BSKE.size(1), kv_heads = k_BSKE.size(2), share = heads / kv_heads;
   PTQ_CHECK_EQ(share * kv_heads, heads);
   PTQ_CHECK(keys >= tokens, "fewer keys than queries");
+  // With few queries, packing the keys would cost more than it saves.
+  if (tokens >= 16 && kernels_serve({q_BTHE, k_BSKE, v_BSKE}) && attention_tiles_serve(q_BTHE.scalar_type(), head_dim))
+    return attention_tiles(q_BTHE, k_BSKE, v_BSKE, window);
   const std::optional<at::Tensor> visible_TS = visibility(tokens, keys, window, q_BTHE.device());
   std::vector<at::Tensor> parts;
   for (int64_t b = 0; b < batch; ++b) {

@@ -31,9 +31,11 @@ at::Tensor DecoderBlock::attention(const at::Tensor& x_BTD, const ForwardContext
   PTQ_CHECK(ctx.rope != nullptr, "no rope table in the context");
   const int64_t batch = x_BTD.size(0), tokens = x_BTD.size(1);
   announce(ctx, SubsetKind::qkv, x_BTD);
-  at::Tensor q_BTHE = apply_rope(q.forward(x_BTD).view({batch, tokens, heads, head_dim}), *ctx.rope, ctx.position_offset);
-  at::Tensor k_BSKE = apply_rope(k.forward(x_BTD).view({batch, tokens, kv_heads, head_dim}), *ctx.rope, ctx.position_offset);
+  at::Tensor q_BTHE = q.forward(x_BTD).view({batch, tokens, heads, head_dim});
+  at::Tensor k_BSKE = k.forward(x_BTD).view({batch, tokens, kv_heads, head_dim});
   at::Tensor v_BSKE = v.forward(x_BTD).view({batch, tokens, kv_heads, head_dim});
+  q_BTHE = apply_rope_fresh(q_BTHE, *ctx.rope, ctx.position_offset);
+  k_BSKE = apply_rope_fresh(k_BSKE, *ctx.rope, ctx.position_offset);
   if (ctx.cache) std::tie(k_BSKE, v_BSKE) = ctx.cache->append(index, k_BSKE, v_BSKE);
   const at::Tensor y_BTI =
       causal_attention(q_BTHE, k_BSKE, v_BSKE, sliding_window).reshape({batch, tokens, heads * head_dim});
@@ -43,14 +45,14 @@ at::Tensor DecoderBlock::attention(const at::Tensor& x_BTD, const ForwardContext
 
 at::Tensor DecoderBlock::mlp(const at::Tensor& x_BTD, const ForwardContext& ctx) const {
   announce(ctx, SubsetKind::gate_up, x_BTD);
-  const at::Tensor y_BTI = at::silu(gate.forward(x_BTD)) * up.forward(x_BTD);
+  const at::Tensor y_BTI = silu_mul_fresh(gate.forward(x_BTD), up.forward(x_BTD));
   announce(ctx, SubsetKind::down, y_BTI);
   return down.forward(y_BTI);
 }
 
 at::Tensor DecoderBlock::forward(const at::Tensor& h_BTD, const ForwardContext& ctx) const {
-  const at::Tensor middle_BTD = h_BTD + attention(input_norm(h_BTD), ctx);
-  return middle_BTD + mlp(post_norm(middle_BTD), ctx);
+  const auto [middle_BTD, x_BTD] = add_rms_norm(h_BTD, attention(input_norm(h_BTD), ctx), post_norm_D, norm_eps);
+  return add_to_fresh(mlp(x_BTD, ctx), middle_BTD);
 }
 
 std::vector<Linear*> DecoderBlock::linears() { return {&q, &k, &v, &o, &gate, &up, &down}; }

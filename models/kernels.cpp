@@ -1,10 +1,257 @@
 #include "models/kernels.h"
 
+#include <ATen/Parallel.h>
+#include <c10/core/GradMode.h>
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <type_traits>
+
+#include "core/error.h"
+#include "models/lanes.h"
+#include "quant/simd.h"
+
+// Kernels take float* or, for bfloat16, uint16_t*.
+
 namespace ptq {
+namespace {
+
+using lanes::F;
+constexpr int64_t W = lanes::width;
+
+using lanes::load_tail;
+using lanes::store_tail;
+
+PTQ_LANES_INLINE F rounded(F value, const float*) { return value; }
+PTQ_LANES_INLINE F rounded(F value, const uint16_t*) {
+  uint16_t half[W];
+  lanes::store(half, value);
+  return lanes::load(half);
+}
+
+// h += y when y is there, then out = norm(h). One row of D elements; h_out may be h.
+template <typename T>
+PTQ_LANES_INLINE void norm_row(const T* h, const T* y, const T* weight, T* h_out, T* out, int64_t D, float eps) {
+  const int64_t whole = D / W * W;
+  F squares = {};
+  for (int64_t i = 0; i < whole; i += W) {
+    F x = lanes::load(h + i);
+    if (y) {
+      x = rounded(x + lanes::load(y + i), h);
+      lanes::store(h_out + i, x);
+    }
+    squares += x * x;
+  }
+  if (whole < D) {
+    F x = load_tail(h + whole, D - whole);
+    if (y) {
+      x = rounded(x + load_tail(y + whole, D - whole), h);
+      store_tail(h_out + whole, x, D - whole);
+    }
+    squares += x * x;
+  }
+  const F scale = lanes::all(1.f / std::sqrt(lanes::sum(squares) / float(D) + eps));
+  const T* in = y ? h_out : h;
+  for (int64_t i = 0; i < whole; i += W)
+    lanes::store(out + i, lanes::load(weight + i) * rounded(lanes::load(in + i) * scale, h));
+  if (whole < D)
+    store_tail(out + whole, load_tail(weight + whole, D - whole) * rounded(load_tail(in + whole, D - whole) * scale, h),
+               D - whole);
+}
+
+template <typename T>
+PTQ_LANES_INLINE void silu_mul_span(T* gate, const T* up, int64_t count) {
+  const int64_t whole = count / W * W;
+  const F one = lanes::all(1.f);
+  for (int64_t i = 0; i < whole; i += W) {
+    const F g = lanes::load(gate + i);
+    lanes::store(gate + i, g / (one + lanes::exp(-g)) * lanes::load(up + i));
+  }
+  if (whole < count) {
+    const F g = load_tail(gate + whole, count - whole);
+    store_tail(gate + whole, g / (one + lanes::exp(-g)) * load_tail(up + whole, count - whole), count - whole);
+  }
+}
+
+template <typename T>
+PTQ_LANES_INLINE void add_span(T* y, const T* h, int64_t count) {
+  const int64_t whole = count / W * W;
+  for (int64_t i = 0; i < whole; i += W) lanes::store(y + i, lanes::load(y + i) + lanes::load(h + i));
+  if (whole < count)
+    store_tail(y + whole, load_tail(y + whole, count - whole) + load_tail(h + whole, count - whole), count - whole);
+}
+
+// The row's largest logit and the sum of e^(logit - largest).
+template <typename T>
+PTQ_LANES_INLINE void softmax_row(const T* logits, int64_t V, float* largest, float* sum) {
+  const int64_t whole = V / W * W;
+  F top = lanes::all(-INFINITY);
+  for (int64_t i = 0; i < whole; i += W) top = lanes::larger(lanes::load(logits + i), top);
+  float best = lanes::largest(top);
+  float tail[W];
+  if (whole < V) lanes::store(tail, load_tail(logits + whole, V - whole));
+  for (int64_t i = whole; i < V; ++i) best = tail[i - whole] > best ? tail[i - whole] : best;
+  const F shift = lanes::all(best);
+  F total = {};
+  for (int64_t i = 0; i < whole; i += W) total += lanes::exp(lanes::load(logits + i) - shift);
+  float rest = 0;
+  if (whole < V) {
+    lanes::store(tail, lanes::exp(lanes::load(tail) - shift));
+    for (int64_t i = whole; i < V; ++i) rest += tail[i - whole];
+  }
+  *largest = best;
+  *sum = lanes::sum(total) + rest;
+}
+
+// One function a dtype and kernel, each compiled for several instruction sets.
+#define PTQ_KERNEL_PAIR(T)                                                                                              \
+  PTQ_SIMD_CLONES void norm_rows(const T* h, const T* y, const T* weight, T* h_out, T* out, int64_t rows, int64_t D,    \
+                                 float eps) {                                                                           \
+    for (int64_t r = 0; r < rows; ++r)                                                                                  \
+      norm_row(h + r * D, y ? y + r * D : nullptr, weight, y ? h_out + r * D : nullptr, out + r * D, D, eps);           \
+  }                                                                                                                     \
+  PTQ_SIMD_CLONES void silu_mul(T* gate, const T* up, int64_t count) { silu_mul_span(gate, up, count); }                \
+  PTQ_SIMD_CLONES void add(T* y, const T* h, int64_t count) { add_span(y, h, count); }                                  \
+  PTQ_SIMD_CLONES void softmax(const T* logits, int64_t V, float* largest, float* sum) {                                \
+    softmax_row(logits, V, largest, sum);                                                                               \
+  }
+PTQ_KERNEL_PAIR(float)
+PTQ_KERNEL_PAIR(uint16_t)
+#undef PTQ_KERNEL_PAIR
+
+template <typename T>
+const T* data(const at::Tensor& tensor) {
+  return static_cast<const T*>(tensor.const_data_ptr());
+}
+template <typename T>
+T* data_to_write(const at::Tensor& tensor) {
+  return static_cast<T*>(tensor.mutable_data_ptr());
+}
+
+// Calls with float* or uint16_t* as the dtype says.
+template <typename Body>
+void by_dtype(const at::Tensor& tensor, const Body& body) {
+  if (tensor.scalar_type() == at::kFloat) {
+    body(float{});
+  } else {
+    body(uint16_t{});
+  }
+}
+
+constexpr int64_t elements_at_once = 32768;  // a piece of work for one thread
+
+void norm_kernel(const at::Tensor& h, const at::Tensor* y, const at::Tensor& weight_D, at::Tensor* sum, at::Tensor& out,
+                 double eps) {
+  const int64_t D = h.size(-1), rows = h.numel() / D, grain = std::max<int64_t>(1, elements_at_once / D);
+  by_dtype(h, [&](auto kind) {
+    using T = decltype(kind);
+    at::parallel_for(0, rows, grain, [&](int64_t begin, int64_t end) {
+      const int64_t at = begin * D;
+      norm_rows(data<T>(h) + at, y ? data<T>(*y) + at : nullptr, data<T>(weight_D),
+                y ? data_to_write<T>(*sum) + at : nullptr, data_to_write<T>(out) + at, end - begin, D, float(eps));
+    });
+  });
+}
+
+}  // namespace
+
+bool kernels_serve(std::initializer_list<at::Tensor> tensors) {
+  const at::ScalarType dtype = tensors.begin()->scalar_type();
+  if (dtype != at::kFloat && dtype != at::kBFloat16) return false;
+  for (const at::Tensor& tensor : tensors) {
+    if (!tensor.device().is_cpu() || tensor.scalar_type() != dtype) return false;
+    if (tensor.requires_grad() && at::GradMode::is_enabled()) return false;
+  }
+  return true;
+}
 
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight_D, double eps) {
-  const at::Tensor wide = x.to(at::kFloat);
-  return weight_D * (wide * at::rsqrt(wide.pow(2).mean(-1, true) + eps)).to(x.scalar_type());
+  if (!kernels_serve({x, weight_D})) {
+    const at::Tensor wide = x.to(at::kFloat);
+    return weight_D * (wide * at::rsqrt(wide.pow(2).mean(-1, true) + eps)).to(x.scalar_type());
+  }
+  const at::Tensor h = x.contiguous();
+  at::Tensor out = at::empty_like(h);
+  norm_kernel(h, nullptr, weight_D.contiguous(), nullptr, out, eps);
+  return out;
+}
+
+std::pair<at::Tensor, at::Tensor> add_rms_norm(const at::Tensor& h, const at::Tensor& y, const at::Tensor& weight_D,
+                                               double eps) {
+  if (!kernels_serve({h, y, weight_D})) {
+    const at::Tensor sum = h + y;
+    return {sum, rms_norm(sum, weight_D, eps)};
+  }
+  PTQ_CHECK_EQ(h.sizes(), y.sizes());
+  const at::Tensor h_rows = h.contiguous(), y_rows = y.contiguous();
+  at::Tensor sum = at::empty_like(h_rows), out = at::empty_like(h_rows);
+  norm_kernel(h_rows, &y_rows, weight_D.contiguous(), &sum, out, eps);
+  return {sum, out};
+}
+
+at::Tensor add_to_fresh(const at::Tensor& fresh, const at::Tensor& h) {
+  if (!kernels_serve({fresh, h}) || !fresh.is_contiguous()) return fresh + h;
+  PTQ_CHECK_EQ(fresh.sizes(), h.sizes());
+  const at::Tensor h_rows = h.contiguous();
+  by_dtype(fresh, [&](auto kind) {
+    using T = decltype(kind);
+    at::parallel_for(0, fresh.numel(), elements_at_once, [&](int64_t begin, int64_t end) {
+      add(data_to_write<T>(fresh) + begin, data<T>(h_rows) + begin, end - begin);
+    });
+  });
+  return fresh;
+}
+
+at::Tensor silu_mul_fresh(const at::Tensor& fresh_gate, const at::Tensor& up) {
+  if (!kernels_serve({fresh_gate, up}) || !fresh_gate.is_contiguous()) return at::silu(fresh_gate) * up;
+  PTQ_CHECK_EQ(fresh_gate.sizes(), up.sizes());
+  const at::Tensor up_rows = up.contiguous();
+  by_dtype(up_rows, [&](auto kind) {
+    using T = decltype(kind);
+    at::parallel_for(0, up_rows.numel(), elements_at_once, [&](int64_t begin, int64_t end) {
+      silu_mul(data_to_write<T>(fresh_gate) + begin, data<T>(up_rows) + begin, end - begin);
+    });
+  });
+  return fresh_gate;
+}
+
+at::Tensor row_log_likelihoods(const at::Tensor& logits_RV, const at::Tensor& target_R, at::Tensor* greedy_R) {
+  const int64_t rows = logits_RV.size(0), V = logits_RV.size(1);
+  const at::Tensor targets = target_R.to(at::kLong).contiguous();
+  if (rows == 0) return at::empty({0}, at::kDouble);
+  PTQ_CHECK(targets.min().item<int64_t>() >= 0 && targets.max().item<int64_t>() < V, "target outside the vocabulary");
+  if (!kernels_serve({logits_RV})) {
+    const at::Tensor wide_RV = logits_RV.to(at::kFloat);
+    const at::Tensor picked_R = wide_RV.gather(1, targets.unsqueeze(1)).squeeze(1);
+    if (greedy_R) *greedy_R = wide_RV.argmax(1) == targets;
+    return picked_R.to(at::kDouble) - wide_RV.logsumexp(1).to(at::kDouble);
+  }
+  const at::Tensor logits = logits_RV.contiguous();
+  at::Tensor result = at::empty({rows}, at::kDouble);
+  at::Tensor is_greedy = at::empty({rows}, at::kBool);
+  by_dtype(logits, [&](auto kind) {
+    using T = decltype(kind);
+    const auto value = [](const T& stored) {
+      if constexpr (std::is_same_v<T, float>) return stored;
+      else return std::bit_cast<float>(uint32_t(stored) << 16);
+    };
+    at::parallel_for(0, rows, std::max<int64_t>(1, elements_at_once / V), [&](int64_t begin, int64_t end) {
+      for (int64_t r = begin; r < end; ++r) {
+        const T* row = data<T>(logits) + r * V;
+        const int64_t target = data<int64_t>(targets)[r];
+        float largest = 0, sum = 0;
+        softmax(row, V, &largest, &sum);
+        const float picked = value(row[target]);
+        data_to_write<double>(result)[r] = double(picked - largest) - std::log(double(sum));
+        bool first = picked == largest;
+        for (int64_t i = 0; first && i < target; ++i) first = value(row[i]) != largest;
+        data_to_write<bool>(is_greedy)[r] = first;
+      }
+    });
+  });
+  if (greedy_R) *greedy_R = is_greedy;
+  return result;
 }
 
 }  // namespace ptq

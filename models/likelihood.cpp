@@ -2,6 +2,7 @@
 
 #include "core/error.h"
 #include "models/decoder.h"
+#include "models/kernels.h"
 
 namespace ptq {
 namespace {
@@ -22,11 +23,10 @@ at::Tensor token_log_likelihoods(const DecoderModel& model, const at::Tensor& hi
   for (int64_t start = 0; start < count; start += rows_at_once) {
     const int64_t rows = std::min(rows_at_once, count - start);
     const at::Tensor target_R = targets.narrow(0, from + start, rows);
-    const at::Tensor logits_RV =
-        model.head(hidden_TD.narrow(0, from - 1 + start, rows).unsqueeze(0)).squeeze(0).to(at::kFloat);
-    const at::Tensor picked_R = logits_RV.gather(1, target_R.unsqueeze(1)).squeeze(1);
-    result.narrow(0, start, rows).copy_(picked_R.to(at::kDouble) - logits_RV.logsumexp(1).to(at::kDouble));
-    if (greedy) is_greedy.narrow(0, start, rows).copy_(logits_RV.argmax(1) == target_R);
+    const at::Tensor logits_RV = model.head(hidden_TD.narrow(0, from - 1 + start, rows).unsqueeze(0)).squeeze(0);
+    at::Tensor greedy_R;
+    result.narrow(0, start, rows).copy_(row_log_likelihoods(logits_RV, target_R, greedy ? &greedy_R : nullptr));
+    if (greedy) is_greedy.narrow(0, start, rows).copy_(greedy_R);
   }
   if (greedy) *greedy = is_greedy;
   return result;

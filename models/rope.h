@@ -37,4 +37,7 @@ std::shared_ptr<const RopeTable> rope_table(const ModelConfig& config, int64_t l
 // x_BTHE turned, in x's dtype; the arithmetic is float32. Positions offset .. offset + T - 1. Differentiable.
 at::Tensor apply_rope(const at::Tensor& x_BTHE, const RopeTable& table, int64_t offset);
 
+// The same, in x's own memory where it may (CPU, contiguous heads, no gradient wanted): for an x that nobody else reads.
+at::Tensor apply_rope_fresh(const at::Tensor& fresh_BTHE, const RopeTable& table, int64_t offset);
+
 }  // namespace ptq

@@ -1,0 +1,305 @@
+#include "models/attention_tiles.h"
+
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "core/error.h"
+
+#if defined(__x86_64__) && defined(__GNUC__)
+// GCC 12 takes the undefined operands of its own intrinsics for mistakes.
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#include <immintrin.h>
+
+// Both dtypes use one scheme on 32-bit words: a float, or two neighbouring bfloat16 of the dimension that is summed over.
+//   scores   C[rows, keys] = Q[rows, words of E] x K-panel[words of E, 32 keys]
+//   values   O[rows, E]   += P[rows, words of keys] x V[words of keys, E]
+// K is packed in panels of 32 keys, V in words of keys; both once a KV head, padded with zeros to whole key blocks.
+
+namespace ptq {
+namespace {
+
+#define PTQ_AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")))
+#define PTQ_AVX512_INLINE PTQ_AVX512 inline __attribute__((always_inline))
+
+constexpr int64_t query_rows = 64;  // of a tile; a multiple of row_step
+constexpr int64_t key_block = 64;   // keys between two updates of the softmax; a multiple of panel
+constexpr int64_t panel = 32;
+constexpr int row_step = 8;         // 8 x 2 accumulators of 16 lanes
+constexpr int64_t largest_head_dim = 256;
+
+struct Float {
+  using Element = float;
+  static constexpr int64_t in_word = 1;
+  static PTQ_AVX512_INLINE __m512 add_product(__m512 sum, __m512i a, __m512i b) {
+    return _mm512_fmadd_ps(_mm512_castsi512_ps(a), _mm512_castsi512_ps(b), sum);
+  }
+  static PTQ_AVX512_INLINE void store(float* p, __m512 value) { _mm512_storeu_ps(p, value); }
+};
+
+struct Bfloat16 {
+  using Element = uint16_t;
+  static constexpr int64_t in_word = 2;
+  static PTQ_AVX512_INLINE __m512 add_product(__m512 sum, __m512i a, __m512i b) {
+    return _mm512_dpbf16_ps(sum, (__m512bh)a, (__m512bh)b);
+  }
+  static PTQ_AVX512_INLINE void store(uint16_t* p, __m512 value) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), (__m256i)_mm512_cvtneps_pbh(value));
+  }
+};
+
+// What one head's tiles need. Strides in elements.
+struct Head {
+  const void* q;
+  int64_t q_stride;
+  const uint32_t* k_panels;
+  const uint32_t* v_words;
+  void* out;
+  int64_t out_stride;
+  int64_t tokens, offset, window, head_dim;
+  float scale_log2;  // log2(e) / sqrt(E): the softmax works with powers of two
+};
+
+struct Workspace {  // of one thread
+  alignas(64) uint32_t q[query_rows * largest_head_dim];
+  alignas(64) float scores[query_rows * key_block];
+  alignas(64) uint32_t weights[query_rows * key_block];
+  alignas(64) float out[query_rows * largest_head_dim];
+  alignas(64) float sums[query_rows * 16];
+  float largest[query_rows];
+};
+
+// C[8, 16 N] (+)= A[8, words] x B[words, 16 N].
+template <typename Op, int N>
+PTQ_AVX512_INLINE void multiply(const uint32_t* a, int64_t a_stride, const uint32_t* b, int64_t b_stride, int64_t words, float* c,
+                                int64_t c_stride, bool accumulate) {
+  __m512 sum[row_step][N];
+#pragma GCC unroll 8
+  for (int r = 0; r < row_step; ++r)
+#pragma GCC unroll 2
+    for (int n = 0; n < N; ++n)
+      sum[r][n] = accumulate ? _mm512_loadu_ps(c + r * c_stride + 16 * n) : _mm512_setzero_ps();
+  for (int64_t w = 0; w < words; ++w) {
+    __m512i column[N];
+#pragma GCC unroll 2
+    for (int n = 0; n < N; ++n) column[n] = _mm512_loadu_si512(b + w * b_stride + 16 * n);
+#pragma GCC unroll 8
+    for (int r = 0; r < row_step; ++r) {
+      const __m512i value = _mm512_set1_epi32(int(a[r * a_stride + w]));
+#pragma GCC unroll 2
+      for (int n = 0; n < N; ++n) sum[r][n] = Op::add_product(sum[r][n], value, column[n]);
+    }
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < row_step; ++r)
+#pragma GCC unroll 2
+    for (int n = 0; n < N; ++n) _mm512_storeu_ps(c + r * c_stride + 16 * n, sum[r][n]);
+}
+
+// 2^x for x <= 0, relative error below 1e-7; below -200 it is 0. NaN stays.
+PTQ_AVX512_INLINE __m512 power_of_two(__m512 x) {
+  x = _mm512_max_ps(_mm512_set1_ps(-200.f), x);
+  const __m512 n = _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+  const __m512 f = _mm512_sub_ps(x, n);
+  __m512 p = _mm512_set1_ps(1.53375804e-4f);  // ln(2)^k / k!, k = 6 .. 0, fitted on [-1/2, 1/2]
+  p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(1.33998657e-3f));
+  p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(9.61851981e-3f));
+  p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(5.55032901e-2f));
+  p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(2.40226462e-1f));
+  p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(6.93147182e-1f));
+  p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(1.f));
+  return _mm512_scalef_ps(p, n);
+}
+
+// One row of a score block turned into unnormalized probabilities: row's largest score, sums and output are brought to the new
+// largest. Keys outside [begin, end) of the block get probability 0.
+template <typename Op>
+PTQ_AVX512_INLINE void softmax_row(const Head& head, Workspace& work, int64_t row, int64_t begin, int64_t end) {
+  constexpr int vectors = key_block / 16;
+  const __m512 low = _mm512_set1_ps(-INFINITY);
+  __m512 score[vectors];
+  __m512 top = low;
+#pragma GCC unroll 8
+  for (int i = 0; i < vectors; ++i) {
+    score[i] = _mm512_loadu_ps(work.scores + row * key_block + 16 * i);
+    if (begin > 0 || end < key_block) {
+      const int64_t from = std::clamp<int64_t>(begin - 16 * i, 0, 16), to = std::clamp<int64_t>(end - 16 * i, 0, 16);
+      const __mmask16 inside = __mmask16(((1u << to) - 1) & ~((1u << from) - 1));
+      score[i] = _mm512_mask_mov_ps(low, inside, score[i]);
+    }
+    top = _mm512_max_ps(top, score[i]);
+  }
+  const float before = work.largest[row], block_top = _mm512_reduce_max_ps(top) * head.scale_log2;
+  const float after = block_top > before ? block_top : before;
+  const __m512 scale = _mm512_set1_ps(head.scale_log2), shift = _mm512_set1_ps(after);
+  __m512 total = _mm512_loadu_ps(work.sums + 16 * row);
+  if (after != before) {
+    const __m512 shrink = power_of_two(_mm512_set1_ps(before - after));
+    total = _mm512_mul_ps(total, shrink);
+    float* out = work.out + row * head.head_dim;
+    for (int64_t e = 0; e < head.head_dim; e += 16) _mm512_storeu_ps(out + e, _mm512_mul_ps(_mm512_loadu_ps(out + e), shrink));
+    work.largest[row] = after;
+  }
+  auto* weights = reinterpret_cast<typename Op::Element*>(work.weights) + row * key_block;
+#pragma GCC unroll 8
+  for (int i = 0; i < vectors; ++i) {
+    const __m512 p = power_of_two(_mm512_fmsub_ps(score[i], scale, shift));
+    total = _mm512_add_ps(total, p);
+    Op::store(weights + 16 * i, p);
+  }
+  _mm512_storeu_ps(work.sums + 16 * row, total);
+}
+
+template <typename Op>
+PTQ_AVX512 void attend_tile(const Head& head, int64_t first_token, Workspace& work) {
+  using Element = typename Op::Element;
+  const int64_t E = head.head_dim, words = E / Op::in_word;
+  const int64_t rows = std::min(query_rows, head.tokens - first_token), padded_rows = (rows + row_step - 1) / row_step * row_step;
+  auto* q = reinterpret_cast<Element*>(work.q);
+  for (int64_t r = 0; r < rows; ++r)
+    std::memcpy(q + r * E, static_cast<const Element*>(head.q) + (first_token + r) * head.q_stride, size_t(E) * sizeof(Element));
+  std::memset(q + rows * E, 0, size_t(padded_rows - rows) * E * sizeof(Element));
+  std::fill(work.out, work.out + padded_rows * E, 0.f);
+  std::fill(work.sums, work.sums + padded_rows * 16, 0.f);
+  std::fill(work.largest, work.largest + padded_rows, -1e30f);  // finite: differences of two stay numbers
+
+  const int64_t first_position = head.offset + first_token, last_position = first_position + rows - 1;
+  const int64_t first_key = head.window > 0 ? std::max<int64_t>(0, first_position - head.window + 1) : 0;
+  for (int64_t block = first_key / key_block; block * key_block <= last_position; ++block) {
+    const int64_t key = block * key_block;
+    for (int64_t column = 0; column < key_block; column += panel) {
+      const uint32_t* k = head.k_panels + (key + column) * words;
+      for (int64_t r = 0; r < padded_rows; r += row_step)
+        multiply<Op, 2>(work.q + r * words, words, k, panel, words, work.scores + r * key_block + column, key_block, false);
+    }
+    for (int64_t r = 0; r < rows; ++r) {
+      const int64_t position = first_position + r;
+      const int64_t from = head.window > 0 ? std::max<int64_t>(0, position - head.window + 1 - key) : 0;
+      softmax_row<Op>(head, work, r, from, std::min(key_block, position + 1 - key));
+    }
+    const uint32_t* v = head.v_words + key / Op::in_word * E;
+    const int64_t key_words = key_block / Op::in_word;
+    for (int64_t e = 0; e < E; e += 32) {
+      for (int64_t r = 0; r < padded_rows; r += row_step) {
+        const uint32_t* p = work.weights + r * key_words;
+        if (e + 16 < E) {
+          multiply<Op, 2>(p, key_words, v + e, E, key_words, work.out + r * E + e, E, true);
+        } else {
+          multiply<Op, 1>(p, key_words, v + e, E, key_words, work.out + r * E + e, E, true);
+        }
+      }
+    }
+  }
+  for (int64_t r = 0; r < rows; ++r) {
+    const __m512 scale = _mm512_set1_ps(1.f / _mm512_reduce_add_ps(_mm512_loadu_ps(work.sums + 16 * r)));
+    Element* out = static_cast<Element*>(head.out) + (first_token + r) * head.out_stride;
+    for (int64_t e = 0; e < E; e += 16) Op::store(out + e, _mm512_mul_ps(_mm512_loadu_ps(work.out + r * E + e), scale));
+  }
+}
+
+// One panel of 32 keys: words [w][key].
+void pack_keys(const uint32_t* k, int64_t stride_words, int64_t present, int64_t words, uint32_t* out) {
+  for (int64_t w = 0; w < words; ++w)
+    for (int64_t s = 0; s < panel; ++s) out[w * panel + s] = s < present ? k[s * stride_words + w] : 0u;
+}
+
+void pack_values(const float* v, int64_t stride, int64_t present, int64_t padded, int64_t E, uint32_t* out) {
+  for (int64_t s = 0; s < present; ++s) std::memcpy(out + s * E, v + s * stride, size_t(E) * sizeof(float));
+  std::memset(out + present * E, 0, size_t(padded - present) * E * sizeof(uint32_t));
+}
+void pack_values(const uint16_t* v, int64_t stride, int64_t present, int64_t padded, int64_t E, uint32_t* out) {
+  for (int64_t s = 0; s < padded; s += 2) {
+    const uint16_t* even = v + s * stride;
+    const uint16_t* odd = even + stride;
+    uint32_t* word = out + s / 2 * E;
+    if (s + 1 < present) {
+      for (int64_t e = 0; e < E; ++e) word[e] = uint32_t(even[e]) | uint32_t(odd[e]) << 16;
+    } else {
+      for (int64_t e = 0; e < E; ++e) word[e] = s < present ? even[e] : 0u;
+    }
+  }
+}
+
+template <typename Op>
+void run(const at::Tensor& q_BTHE, const at::Tensor& k_BSKE, const at::Tensor& v_BSKE, int64_t window, at::Tensor& out_BTHE) {
+  using Element = typename Op::Element;
+  const int64_t batch = q_BTHE.size(0), tokens = q_BTHE.size(1), heads = q_BTHE.size(2), E = q_BTHE.size(3);
+  const int64_t keys = k_BSKE.size(1), kv_heads = k_BSKE.size(2), words = E / Op::in_word;
+  const int64_t blocks = (keys + key_block - 1) / key_block, padded_keys = blocks * key_block;
+  const int64_t head_words = padded_keys * words;
+  const at::Tensor packed = at::empty({2, batch * kv_heads * head_words}, at::kInt);
+  uint32_t* const k_packed = static_cast<uint32_t*>(packed.mutable_data_ptr());
+  uint32_t* const v_packed = k_packed + batch * kv_heads * head_words;
+  const auto* k_data = static_cast<const Element*>(k_BSKE.const_data_ptr());
+  const auto* v_data = static_cast<const Element*>(v_BSKE.const_data_ptr());
+  const auto* q_data = static_cast<const Element*>(q_BTHE.const_data_ptr());
+  auto* out_data = static_cast<Element*>(out_BTHE.mutable_data_ptr());
+
+  at::parallel_for(0, batch * kv_heads * blocks, 4, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t which = i / blocks, key = i % blocks * key_block, b = which / kv_heads, h = which % kv_heads;
+      const int64_t present = std::min(key_block, keys - key);
+      const Element* k = k_data + b * k_BSKE.stride(0) + key * k_BSKE.stride(1) + h * k_BSKE.stride(2);
+      const Element* v = v_data + b * v_BSKE.stride(0) + key * v_BSKE.stride(1) + h * v_BSKE.stride(2);
+      const int64_t stride = k_BSKE.stride(1) / Op::in_word;
+      for (int64_t s = 0; s < key_block; s += panel)
+        pack_keys(reinterpret_cast<const uint32_t*>(k) + s * stride, stride, present - s, words,
+                  k_packed + which * head_words + (key + s) * words);
+      pack_values(v, v_BSKE.stride(1), present, key_block, E, v_packed + which * head_words + key * words);
+    }
+  });
+
+  const int64_t tiles = (tokens + query_rows - 1) / query_rows;
+  at::parallel_for(0, batch * heads * tiles, 1, [&](int64_t begin, int64_t end) {
+    const auto work = std::make_unique<Workspace>();
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t which = i / tiles, b = which / heads, h = which % heads, kv = b * kv_heads + h / (heads / kv_heads);
+      // Late tiles see more keys: a late one after an early one, so that equal ranges of tiles are equal work.
+      const int64_t turn = i % tiles, tile = turn % 2 ? tiles - 1 - turn / 2 : turn / 2;
+      const Head head = {q_data + b * q_BTHE.stride(0) + h * q_BTHE.stride(2), q_BTHE.stride(1),
+                         k_packed + kv * head_words, v_packed + kv * head_words,
+                         out_data + b * out_BTHE.stride(0) + h * out_BTHE.stride(2), out_BTHE.stride(1),
+                         tokens, keys - tokens, window, E, float(M_LOG2E / std::sqrt(double(E)))};
+      attend_tile<Op>(head, tile * query_rows, *work);
+    }
+  });
+}
+
+}  // namespace
+
+bool attention_tiles_serve(at::ScalarType dtype, int64_t head_dim) {
+  if (head_dim % 16 != 0 || head_dim > largest_head_dim) return false;
+  if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") || !__builtin_cpu_supports("avx512vl") ||
+      !__builtin_cpu_supports("avx512dq"))
+    return false;
+  return dtype == at::kFloat || (dtype == at::kBFloat16 && __builtin_cpu_supports("avx512bf16"));
+}
+
+at::Tensor attention_tiles(const at::Tensor& q_BTHE, const at::Tensor& k_BSKE, const at::Tensor& v_BSKE, int64_t window) {
+  const bool words_are_whole = k_BSKE.stride(0) % 2 == 0 && k_BSKE.stride(1) % 2 == 0 && k_BSKE.stride(2) % 2 == 0;
+  PTQ_CHECK(q_BTHE.stride(3) == 1 && k_BSKE.stride(3) == 1 && v_BSKE.stride(3) == 1 && words_are_whole, "attention strides");
+  at::Tensor out_BTHE = at::empty(q_BTHE.sizes(), q_BTHE.options());
+  if (q_BTHE.scalar_type() == at::kFloat) {
+    run<Float>(q_BTHE, k_BSKE, v_BSKE, window, out_BTHE);
+  } else {
+    run<Bfloat16>(q_BTHE, k_BSKE, v_BSKE, window, out_BTHE);
+  }
+  return out_BTHE;
+}
+
+}  // namespace ptq
+
+#else
+
+namespace ptq {
+
+bool attention_tiles_serve(at::ScalarType, int64_t) { return false; }
+at::Tensor attention_tiles(const at::Tensor&, const at::Tensor&, const at::Tensor&, int64_t) {
+  throw InternalError("attention tiles on another CPU");
+}
+
+}  // namespace ptq
+
+#endif
