@@ -97,7 +97,7 @@ std::string Tokenizer::decode(std::span<const int32_t> ids, bool skip_special_to
   tokens.reserve(ids.size());
   for (const int32_t id : ids) {
     const auto* added = pipeline_->added.by_id(id);
-    const std::string* token = added ? &added->content : pipeline_->model.token_of(id);
+    const std::string* token = added ? &added->decoded : pipeline_->model.token_of(id);
     if (token && !(skip_special_tokens && pipeline_->added.is_special(*token))) tokens.push_back(*token);
   }
   Lease lease(*pipeline_);

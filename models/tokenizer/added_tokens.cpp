@@ -62,7 +62,7 @@ AddedTokens AddedTokens::read(const Json& value, const Where& where, const Bpe& 
     fields.allow({"id", "content", "single_word", "lstrip", "rstrip", "normalized", "special"});
     fields.integer("id", 0, INT32_MAX);
     AddedToken token{fields.text("content"), 0, fields.flag("single_word"), fields.flag("lstrip"),
-                     fields.flag("rstrip"), fields.flag("normalized"), fields.flag("special")};
+                     fields.flag("rstrip"), fields.flag("normalized"), fields.flag("special"), ""};
     if (token.content.empty()) continue;  // can be found nowhere; the library leaves it out as well
     const auto [place, is_new] = seen.emplace(token.content, tokens.size());
     if (!is_new) {
@@ -83,7 +83,8 @@ AddedTokens AddedTokens::read(const Json& value, const Where& where, const Bpe& 
   added.tokens_ = std::move(tokens);
   RegexScratch scratch;
   for (size_t i = 0; i < added.tokens_.size(); ++i) {
-    const AddedToken& token = added.tokens_[i];
+    AddedToken& token = added.tokens_[i];
+    token.decoded = token.content;
     added.index_of_id_.insert_or_assign(token.id, i);
     if (token.special) added.special_.insert(token.content);
     if (token.single_word && added.word_character_.empty())
@@ -92,6 +93,7 @@ AddedTokens AddedTokens::read(const Json& value, const Where& where, const Bpe& 
       Text text{token.content, 0};
       normalizer.apply(text, scratch);
       added.normalized_.add(text.bytes, i);
+      token.decoded = std::move(text.bytes);
     } else {
       added.raw_.add(token.content, i);
     }

@@ -23,6 +23,7 @@ struct AddedToken {
   bool rstrip = false;       // takes the white space behind it
   bool normalized = false;   // looked for in the normalized text, by its normalized content
   bool special = false;      // left out by decode(..., skip_special_tokens)
+  std::string decoded;       // what decoding shows: the normalized content, when it is looked for in normalized text
 };
 
 // Finds a set of texts. Cost: O(text length x longest entry) at worst, one table look-up a byte as a rule.
@@ -62,7 +63,9 @@ class AddedTokens {
 
   const AddedToken* by_id(int32_t id) const;
   const AddedToken* by_content(std::string_view content) const;
-  bool is_special(const std::string& content) const { return special_.contains(content); }
+  // Whether decoding leaves out this text of a token. As in the library it is a question about the text: a special token
+  // whose normalized content differs from its content is not left out.
+  bool is_special(const std::string& decoded) const { return special_.contains(decoded); }
   int32_t id_limit() const;  // highest id + 1, 0 without tokens
 
  private:

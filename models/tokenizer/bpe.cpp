@@ -53,7 +53,8 @@ Bpe::Bpe(std::vector<std::pair<std::string, int32_t>> vocabulary,
                                                                  tokens_[at] + "' and '" + token + "'");
     tokens_[at] = std::move(token);
     present_[at] = true;
-    id_of_.emplace(tokens_[at], id);
+    if (!id_of_.emplace(tokens_[at], id).second)
+      throw UserError({where.file, 0, where.key + ".vocab"}, "'" + tokens_[at] + "' is listed twice");
     const std::string& text = tokens_[at];
     if (text.empty()) continue;
     const CodePoint c = code_point_at(text, 0);

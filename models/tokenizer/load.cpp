@@ -58,14 +58,16 @@ struct Source {
 };
 
 Source read_tokenizer_json(const std::string& path) {
-  const Json json = read_bounded_json(path);
-  const Fields fields(json, {path, 0, ""});
+  TokenizerJson json = parse_tokenizer_json(read_file(path), path);
+  const Json top = json.rest;
+  const Fields fields(top, {path, 0, ""});
   fields.allow({"version", "truncation", "padding", "added_tokens", "normalizer", "pre_tokenizer", "post_processor",
                 "decoder", "model"});
   if (fields.has("version") && fields.text("version") != "1.0")
     fields.refuse("version", fields.text("version"), {"1.0"});
   refuse_truncation_and_padding(fields);
-  Source source{path, read_bpe(fields.child("model"), fields.at("model")), Json::array(), {}, {}, {}, {}};
+  fields.child("model");
+  Source source{path, read_bpe(std::move(json), fields.at("model")), Json::array(), {}, {}, {}, {}};
   if (fields.has("added_tokens")) source.added_tokens = fields.array("added_tokens");
   const auto part = [&](const char* name) { return fields.has(name) ? fields.child(name) : Json(); };
   source.normalizer = part("normalizer");

@@ -10,9 +10,6 @@
 namespace ptq::tokenizer {
 namespace {
 
-constexpr int64_t kMaxId = (1 << 24) - 1;  // an id beyond would make tables of more than 16 million tokens
-constexpr int kMaxNesting = 64;
-
 int nesting_of(std::string_view json) {
   int depth = 0, deepest = 0;
   bool in_string = false;
@@ -34,45 +31,24 @@ int nesting_of(std::string_view json) {
   return deepest;
 }
 
-std::vector<std::pair<std::string, int32_t>> read_vocabulary(const Json& value, const Where& where) {
-  if (!value.is_object()) throw UserError(where, std::string("must be an object, is of type ") + value.type_name());
-  std::vector<std::pair<std::string, int32_t>> vocabulary;
+void sort_by_id(Vocabulary& vocabulary) {
+  std::sort(vocabulary.begin(), vocabulary.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
+}
+
+// vocab.json: an object of ids.
+Vocabulary read_vocabulary(const std::string& path) {
+  const Json value = read_bounded_json(path);
+  if (!value.is_object()) throw UserError({path, 0, ""}, std::string("must be an object, is of type ") + value.type_name());
+  Vocabulary vocabulary;
   vocabulary.reserve(value.size());
   for (const auto& [token, id] : value.items()) {
     if (!id.is_number_unsigned() || id.get<uint64_t>() > static_cast<uint64_t>(kMaxId))
-      throw UserError(where, "the id of '" + token + "' must be an integer from 0 to " + std::to_string(kMaxId) + ", is " +
-                                 (id.is_number() ? id.dump() : id.type_name()));
+      throw UserError({path, 0, ""}, "the id of '" + token + "' must be an integer from 0 to " + std::to_string(kMaxId) +
+                                         ", is " + (id.is_number() ? id.dump() : id.type_name()));
     vocabulary.emplace_back(token, id.get<int32_t>());
   }
-  std::sort(vocabulary.begin(), vocabulary.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
+  sort_by_id(vocabulary);
   return vocabulary;
-}
-
-std::pair<std::string, std::string> split_merge(std::string_view line, const Where& where) {
-  const size_t space = line.find(' ');
-  if (space == std::string_view::npos || line.find(' ', space + 1) != std::string_view::npos)
-    throw UserError(where, "a merge must be two tokens separated by one space, is '" + std::string(line) + "'");
-  return {std::string(line.substr(0, space)), std::string(line.substr(space + 1))};
-}
-
-std::vector<std::pair<std::string, std::string>> read_merges(const Json& value, const Where& where) {
-  std::vector<std::pair<std::string, std::string>> merges;
-  merges.reserve(value.size());
-  const bool as_text = !value.empty() && value[0].is_string();
-  size_t index = 0;
-  for (const Json& merge : value) {
-    const auto here = [&] { return Where{where.file, 0, where.key + "[" + std::to_string(index) + "]"}; };
-    if (as_text ? !merge.is_string()
-                : !merge.is_array() || merge.size() != 2 || !merge[0].is_string() || !merge[1].is_string())
-      throw UserError(here(), "merges must be all strings 'a b' or all pairs ['a', 'b'], is " + merge.dump());
-    if (!as_text) {
-      merges.emplace_back(merge[0].get_ref<const std::string&>(), merge[1].get_ref<const std::string&>());
-    } else if (const auto& line = merge.get_ref<const std::string&>(); !line.starts_with("#version")) {
-      merges.push_back(split_merge(line, here()));
-    }
-    ++index;
-  }
-  return merges;
 }
 
 // A token of tokenizer_config.json, a string or an object, as an entry of added_tokens.
@@ -139,7 +115,8 @@ Json read_bounded_json(const std::string& path) {
   }
 }
 
-BpeDescription read_bpe(const Json& value, const Where& where) {
+BpeDescription read_bpe(TokenizerJson json, const Where& where) {
+  const Json& value = json.rest["model"];
   const Fields fields(value, where);
   // Files older than the field's introduction have none; only BPE has merges.
   const std::string type = value.contains("type") ? fields.text("type") : value.contains("merges") ? "BPE" : "unnamed";
@@ -155,8 +132,11 @@ BpeDescription read_bpe(const Json& value, const Where& where) {
   model.options.fuse_unk = fields.flag_or("fuse_unk", false);
   model.options.byte_fallback = fields.flag_or("byte_fallback", false);
   model.options.ignore_merges = fields.flag_or("ignore_merges", false);
-  model.vocabulary = read_vocabulary(fields.child("vocab"), fields.at("vocab"));
-  model.merges = read_merges(fields.array("merges"), fields.at("merges"));
+  if (!json.vocabulary) throw UserError(fields.at("vocab"), "must be an object of ids");
+  if (!json.merges) throw UserError(fields.at("merges"), "must be a list");
+  model.vocabulary = std::move(*json.vocabulary);
+  model.merges = std::move(*json.merges);
+  sort_by_id(model.vocabulary);
   return model;
 }
 
@@ -164,7 +144,7 @@ LegacyFiles read_vocab_and_merges(const std::string& dir, const Json& config) {
   LegacyFiles files;
   const std::string vocab_path = dir + "/vocab.json", merges_path = dir + "/merges.txt";
   const std::string config_path = dir + "/tokenizer_config.json";
-  files.model.vocabulary = read_vocabulary(read_bounded_json(vocab_path), {vocab_path, 0, ""});
+  files.model.vocabulary = read_vocabulary(vocab_path);
 
   const std::string text = read_file(merges_path);
   int number = 0;

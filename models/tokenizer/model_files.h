@@ -8,23 +8,24 @@
 #include "core/error.h"
 #include "core/json.h"
 #include "models/tokenizer/bpe.h"
+#include "models/tokenizer/tokenizer_json.h"
 
 namespace ptq::tokenizer {
 
 struct BpeDescription {
-  std::vector<std::pair<std::string, int32_t>> vocabulary;  // sorted by id
-  std::vector<std::pair<std::string, std::string>> merges;  // by rank
+  Vocabulary vocabulary;  // sorted by id
+  Merges merges;
   BpeOptions options;
 };
 
 // The whole file; throws UserError when it cannot be read.
 std::string read_file(const std::string& path);
 
-// Parses JSON that nests at most 64 deep. Throws UserError.
+// Parses JSON that nests at most kMaxNesting deep. Throws UserError.
 Json read_bounded_json(const std::string& path);
 
 // tokenizer.json's "model". Throws UserError for another model than BPE, and for dropout.
-BpeDescription read_bpe(const Json& value, const Where& where);
+BpeDescription read_bpe(TokenizerJson json, const Where& where);
 
 // What a tokenizer.json with the content of vocab.json, merges.txt and tokenizer_config.json would hold. The class that
 // tokenizer_config.json names decides on normalizer and pre-tokenizer: GPT2Tokenizer (also when there is none) or
