@@ -1,8 +1,8 @@
-// Scorer: log-likelihoods of requests under a model, in batches that are a function of the request list alone, so that
-// equal bits come out at any number of ranks.
+// Scorer: log-likelihoods of requests under a model, in batches that are a function of the request list
+// alone, so that equal bits come out at any number of ranks.
 #pragma once
 
-#include <functional>
+#include <cstdint>
 #include <vector>
 
 #include "evaluators/task.h"
@@ -16,10 +16,14 @@ struct Batch {
   int64_t tokens = 0;  // the batch's padded size: its cost
 };
 
-// Sorted by length (longest first), padded to the longest member, at most `max_tokens` padded tokens a batch (one request may exceed it).
-std::vector<Batch> plan_batches(const std::vector<Request>& requests, int64_t max_tokens = 4096);
+// By what the model reads: longest first, then by ids, then by index; padded to the longest member, at most
+// `max_tokens` padded tokens a batch (one request may exceed it). Requests that read the same ids (choices of
+// one token) share a row. The default makes a 2048-token window a batch of its own.
+std::vector<Batch> plan_batches(const std::vector<Request>& requests, int64_t max_tokens = 2048);
 
-// scores[i] for batch.requests[i].
-std::vector<Score> score_batch(const DecoderModel& model, const std::vector<Request>& requests, const Batch& batch);
+// scores[i] for batch.requests[i], a batch of plan_batches(requests). The head runs on scored positions only.
+// Equal bits at a fixed number of threads. Sums in float64.
+std::vector<Score> score_batch(const DecoderModel& model, const std::vector<Request>& requests,
+                               const Batch& batch);
 
 }  // namespace ptq

@@ -1,4 +1,5 @@
-// Task: an evaluation. It turns documents into scoring requests and scores into metrics; it knows no model and no rank.
+// Task: an evaluation. It turns documents into scoring requests and scores into metrics; it knows no model
+// and no rank.
 #pragma once
 
 #include <cstdint>
@@ -17,6 +18,7 @@ namespace ptq {
 struct Request {
   std::vector<int32_t> ids;
   int64_t from = 1;
+  bool feed_all = false;  // the model reads the last id too, though nothing after it is scored
 };
 struct Score {
   double log_likelihood = 0;  // natural log, summed over ids[from..] in order, float64
@@ -24,7 +26,7 @@ struct Score {
 };
 
 struct Metric {
-  std::string name;   // lm-eval's: perplexity, acc, acc_norm
+  std::string name;  // lm-eval's: perplexity, acc, acc_norm
   double value = 0;
   double stderr_ = -1;  // standard error; < 0: not defined
   int64_t count = 0;    // documents (or scored tokens, for perplexity)
@@ -32,10 +34,10 @@ struct Metric {
 
 // What a user may say of an evaluation; every field but name is in the key.
 struct EvaluationSpec {
-  std::string name;  // for tables; default: the task's
-  std::string task;  // registered name: perplexity, piqa, arc_easy, ...
-  std::string path;  // resolved: text file (perplexity) or JSON-lines documents
-  int64_t limit = 0;         // first documents only; 0: all
+  std::string name;   // for tables; default: the task's
+  std::string task;   // registered name: perplexity, piqa, arc_easy, ...
+  std::string path;   // resolved: text file (perplexity) or JSON-lines documents
+  int64_t limit = 0;  // first documents only; 0: all
   int64_t shots = 0;
   std::string fewshot_path;  // documents that shots are drawn from; "": path
   // perplexity only: the named protocol (evaluators/windows.h)
@@ -61,7 +63,7 @@ class Task {
 
 struct TaskEntry {
   std::string help;
-  int version = 1;  // raised when prompts or metrics change; part of the key
+  int version = 1;          // raised when prompts or metrics change; part of the key
   std::string main_metric;  // what a table shows by default: perplexity, acc, acc_norm
   bool lower_is_better = false;
   bool is_text = false;  // reads a text file instead of JSON lines

@@ -1,4 +1,5 @@
-// The no-leak argument of the embedded tasks as a test: no item and no item's template stands in the training text.
+// The no-leak argument of the embedded tasks as a test: no item and no item's template stands in the training
+// text.
 #include <gtest/gtest.h>
 
 #include <cstdlib>

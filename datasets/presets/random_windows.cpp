@@ -1,0 +1,29 @@
+// random_windows: starts drawn uniformly and independently, so that windows may overlap, as GPTQ (Frantar et
+// al. 2023) cuts its calibration data from one joined text. Deviations from its published script: the last
+// possible start is drawn as well, and the draws are the project's counter-based ones, so that a seed gives
+// other windows than there.
+#include "core/rng.h"
+#include "datasets/calibration_preset.h"
+
+namespace ptq {
+namespace {
+
+std::vector<std::vector<int32_t>> random_windows(const CalibrationInput& input) {
+  const int64_t length = input.spec.length;
+  const std::vector<int32_t> stream = token_stream(input, length);
+  const CounterRng rng(input.seed, "calibration windows");
+  const uint64_t starts = stream.size() - static_cast<size_t>(length) + 1;
+  std::vector<std::vector<int32_t>> ids_NT;
+  for (int64_t i = 0; i < input.spec.samples; ++i) {
+    const auto begin = stream.begin() + static_cast<int64_t>(rng.below(static_cast<uint64_t>(i), starts));
+    ids_NT.emplace_back(begin, begin + length);
+  }
+  return ids_NT;
+}
+
+const CalibrationPresets::Registration registration("random_windows",
+                                                    {"windows at starts drawn by the seed (GPTQ's way)", true,
+                                                     random_windows});
+
+}  // namespace
+}  // namespace ptq

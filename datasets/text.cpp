@@ -1,0 +1,120 @@
+#include "datasets/text.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+
+#include "core/error.h"
+#include "models/tokenizer/utf8.h"
+
+namespace ptq {
+namespace {
+
+constexpr int kMaxDepth = 100;
+
+std::string read_bytes(const std::string& path) {
+  std::error_code ignored;
+  if (std::filesystem::is_directory(path, ignored))
+    throw UserError(Where{path, 0, ""}, "is a folder; a file is needed");
+  std::ifstream file(path, std::ios::binary);
+  if (!file) throw UserError(Where{path, 0, ""}, std::string("cannot be read: ") + std::strerror(errno));
+  std::string bytes;
+  char block[1 << 16];
+  while (file.read(block, sizeof block) || file.gcount() > 0)
+    bytes.append(block, static_cast<size_t>(file.gcount()));
+  if (file.bad()) throw UserError(Where{path, 0, ""}, std::string("cannot be read: ") + std::strerror(errno));
+  return bytes;
+}
+
+// Deepest nesting of arrays and objects in JSON text; right for well-formed text, and never too low for what
+// a parser that stops at the first fault has built.
+int json_depth(std::string_view text) {
+  int depth = 0, deepest = 0;
+  bool in_string = false;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (in_string) {
+      if (c == '\\') ++i;
+      else if (c == '"') in_string = false;
+    } else if (c == '"') {
+      in_string = true;
+    } else if (c == '[' || c == '{') {
+      deepest = std::max(deepest, ++depth);
+    } else if (c == ']' || c == '}') {
+      --depth;
+    }
+  }
+  return deepest;
+}
+
+// "[json.exception.parse_error.101] parse error at line 1, column 5: ..." without the library's prefix.
+std::string parse_fault(const Json::parse_error& error) {
+  std::string text = error.what();
+  const size_t column = text.find("column ");
+  return column == std::string::npos ? text : text.substr(column);
+}
+
+JsonDocument parse_document(std::string_view text, const std::string& path, int line) {
+  if (const int depth = json_depth(text); depth > kMaxDepth)
+    throw UserError(Where{path, line, ""}, "JSON nested " + std::to_string(depth) + " levels deep; at most " +
+                                               std::to_string(kMaxDepth) + " are read");
+  JsonDocument document{Json(), path, line};
+  try {
+    document.value = Json::parse(text.begin(), text.end());
+  } catch (const Json::parse_error& error) {
+    throw UserError(Where{path, line, ""}, "not JSON: " + parse_fault(error));
+  }
+  if (!document.value.is_object())
+    throw UserError(Where{path, line, ""},
+                    std::string("a JSON object is needed, this is ") + document.value.type_name());
+  return document;
+}
+
+}  // namespace
+
+std::string read_text(const std::string& path) {
+  std::string text = read_bytes(path);
+  if (const size_t valid = tokenizer::valid_utf8_prefix(text); valid < text.size())
+    throw UserError(Where{path, 0, ""}, "not UTF-8 at byte " + std::to_string(valid));
+  return text;
+}
+
+std::vector<JsonDocument> read_jsonl(const std::string& path) {
+  const std::string text = read_bytes(path);
+  std::vector<JsonDocument> documents;
+  int line = 0;
+  for (size_t begin = 0; begin < text.size();) {
+    const size_t end = std::min(text.find('\n', begin), text.size());
+    const std::string_view row = std::string_view(text).substr(begin, end - begin);
+    ++line;
+    if (const size_t valid = tokenizer::valid_utf8_prefix(row); valid < row.size())
+      throw UserError(Where{path, line, ""},
+                      "not UTF-8 at byte " + std::to_string(begin + valid) + " of the file");
+    if (row.find_first_not_of(" \t\r") != std::string_view::npos)
+      documents.push_back(parse_document(row, path, line));
+    begin = end + 1;
+  }
+  return documents;
+}
+
+std::string read_corpus(const std::string& path) {
+  if (!path.ends_with(".jsonl")) return read_text(path);
+  std::string corpus;
+  bool first = true;
+  for (const JsonDocument& document : read_jsonl(path)) {
+    const auto found = document.value.find("text");
+    if (found == document.value.end() || !found->is_string())
+      throw UserError(Where{path, document.line, "text"},
+                      found == document.value.end()
+                          ? "missing; a corpus in JSON lines has a string here"
+                          : std::string("a string is needed, this is ") + found->type_name());
+    if (!first) corpus += "\n\n";
+    corpus += found->get_ref<const std::string&>();
+    first = false;
+  }
+  return corpus;
+}
+
+}  // namespace ptq

@@ -1,0 +1,20 @@
+// BoolQ (Clark et al. 2019): yes or no about a passage. Fields: passage, question, label (0: no, 1: yes).
+#include "evaluators/multiple_choice.h"
+
+namespace ptq {
+namespace {
+
+ChoiceItem parse(const Fields& fields) {
+  ChoiceItem item;
+  item.question = fields.text("passage") + "\nQuestion: " + fields.text("question") + "?\nAnswer:";
+  item.choices = {"no", "yes"};
+  item.gold = fields.index("label", 2);
+  return item;
+}
+
+const TaskRegistry::Registration registration("boolq",
+                                              multiple_choice_entry("BoolQ: yes or no about a passage",
+                                                                    {.parse = parse, .acc_norm = false}));
+
+}  // namespace
+}  // namespace ptq

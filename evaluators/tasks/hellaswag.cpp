@@ -1,0 +1,64 @@
+// HellaSwag (Zellers et al. 2019): how a scene goes on. Fields: activity_label, ctx_a, ctx_b, endings, label.
+#include <utf8proc.h>
+
+#include "evaluators/multiple_choice.h"
+#include "evaluators/request_builder.h"
+#include "models/tokenizer/utf8.h"
+
+namespace ptq {
+namespace {
+
+std::string replaced(const std::string& text, const std::string& from, const std::string& to) {
+  std::string result;
+  size_t begin = 0;
+  for (size_t at; (at = text.find(from, begin)) != std::string::npos; begin = at + from.size())
+    result += text.substr(begin, at - begin) + to;
+  return result + text.substr(begin);
+}
+
+// The part of the documents that comes from WikiHow is full of "[title]" and other marks in brackets (on one
+// line).
+std::string without_marks(const std::string& raw) {
+  const std::string text = replaced(stripped(raw), " [title]", ". ");
+  std::string result;
+  for (size_t i = 0; i < text.size();) {
+    if (text[i] == '[') {
+      const size_t stop = text.find_first_of("]\n", i + 1);
+      if (stop != std::string::npos && text[stop] == ']') {
+        i = stop + 1;
+        continue;
+      }
+    }
+    result += text[i++];
+  }
+  return replaced(result, "  ", " ");
+}
+
+// First letter in title case, the others in lower case; letter by letter, so that a letter that becomes
+// several stays.
+std::string capitalized(const std::string& text) {
+  std::string result;
+  for (size_t i = 0; i < text.size();) {
+    const tokenizer::CodePoint c = tokenizer::code_point_at(text, i);
+    const auto value = static_cast<utf8proc_int32_t>(c.value);
+    tokenizer::append_utf8(result,
+                           static_cast<uint32_t>(i == 0 ? utf8proc_totitle(value) : utf8proc_tolower(value)));
+    i += c.bytes;
+  }
+  return result;
+}
+
+ChoiceItem parse(const Fields& fields) {
+  ChoiceItem item;
+  item.question = without_marks(fields.text("activity_label") + ": " + fields.text("ctx_a") + " " +
+                                capitalized(fields.text("ctx_b")));
+  for (const std::string& ending : fields.texts("endings")) item.choices.push_back(without_marks(ending));
+  item.gold = fields.index("label", item.choices.size());
+  return item;
+}
+
+const TaskRegistry::Registration registration(
+    "hellaswag", multiple_choice_entry("HellaSwag: how a scene goes on, 4 choices", {.parse = parse}));
+
+}  // namespace
+}  // namespace ptq

@@ -1,0 +1,116 @@
+#include "datasets/text.h"
+
+#include <gmock/gmock.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "core/error.h"
+
+namespace ptq {
+namespace {
+
+using ::testing::HasSubstr;
+
+class Files : public ::testing::Test {
+ protected:
+  Files()
+      : folder_(std::filesystem::path(::testing::TempDir()) / ("text_test." + std::to_string(::getpid()))) {
+    std::filesystem::create_directories(folder_);
+  }
+  ~Files() override { std::filesystem::remove_all(folder_); }
+  std::string write(const std::string& name, const std::string& bytes) const {
+    const std::string path = folder_ / name;
+    std::ofstream(path, std::ios::binary) << bytes;
+    return path;
+  }
+  std::filesystem::path folder_;
+};
+using Text = Files;
+using Jsonl = Files;
+
+template <typename F>
+std::string message(F&& f) {
+  try {
+    f();
+  } catch (const UserError& error) {
+    return error.what();
+  }
+  return "nothing thrown";
+}
+
+TEST_F(Text, BytesAreKeptAsTheyAre) {
+  const std::string bytes = "\xEF\xBB\xBFa\r\nb\n\n\xF0\x9F\x98\x80 \n";
+  EXPECT_EQ(read_text(write("a.txt", bytes)), bytes);
+  EXPECT_EQ(read_text(write("empty.txt", "")), "");
+}
+
+TEST_F(Text, BrokenUtf8IsNamedWithItsByte) {
+  EXPECT_THAT(message([&] { read_text(write("a.txt", "abc\xFFz")); }),
+              HasSubstr("a.txt: not UTF-8 at byte 3"));
+  EXPECT_THAT(message([&] { read_text(write("a.txt", "ab\xE2\x82")); }), HasSubstr("byte 2"));  // cut short
+  EXPECT_THAT(message([&] { read_text(write("a.txt", "\xC0\x80")); }),
+              HasSubstr("byte 0"));  // longer than needed
+  EXPECT_THAT(message([&] { read_text(write("a.txt", "a\xED\xA0\x80")); }),
+              HasSubstr("byte 1"));  // a surrogate
+}
+
+TEST_F(Text, MissingFilesAndFoldersAreRefused) {
+  EXPECT_THAT(message([&] { read_text(folder_ / "none.txt"); }),
+              HasSubstr("none.txt: cannot be read: No such file"));
+  EXPECT_THAT(message([&] { read_text(folder_); }), HasSubstr("is a folder"));
+}
+
+TEST_F(Jsonl, LinesAreCountedFromOneAndBlankOnesSkipped) {
+  const auto documents =
+      read_jsonl(write("a.jsonl", "{\"a\": 1}\n\n  \r\n{\"a\": \"\xC3\xA9\"}\r\n{\"a\": 3}"));
+  ASSERT_EQ(documents.size(), 3u);
+  EXPECT_EQ(documents[0].line, 1);
+  EXPECT_EQ(documents[1].line, 4);
+  EXPECT_EQ(documents[1].value["a"], "\xC3\xA9");
+  EXPECT_EQ(documents[2].line, 5);
+  EXPECT_TRUE(read_jsonl(write("b.jsonl", "")).empty());
+}
+
+TEST_F(Jsonl, BadLinesAreNamed) {
+  const auto error = [&](const std::string& second) {
+    return message([&] { read_jsonl(write("a.jsonl", "{}\n" + second + "\n{}\n")); });
+  };
+  EXPECT_THAT(error("{\"a\": }"), HasSubstr("a.jsonl:2: not JSON: column 7"));
+  EXPECT_THAT(error("{\"a\": 1} x"), HasSubstr("a.jsonl:2: not JSON"));
+  EXPECT_THAT(error("[1]"), HasSubstr("a.jsonl:2: a JSON object is needed, this is array"));
+  EXPECT_THAT(error("{\"a\": \"\xFF\"}"), HasSubstr("a.jsonl:2: not UTF-8 at byte 10 of the file"));
+  EXPECT_THAT(error("{\"a\": \"\\ud800\"}"), HasSubstr("a.jsonl:2: not JSON"));
+}
+
+TEST_F(Jsonl, DeepNestingIsRefusedBeforeItIsParsed) {
+  const auto nested = [](size_t depth) {
+    return "{\"a\": " + std::string(depth, '[') + std::string(depth, ']') + "}";
+  };
+  EXPECT_EQ(read_jsonl(write("a.jsonl", nested(99))).size(), 1u);
+  EXPECT_THAT(message([&] { read_jsonl(write("a.jsonl", nested(1000000))); }),
+              HasSubstr("a.jsonl:1: JSON nested 1000001 levels deep; at most 100"));
+  // Brackets in strings do not count.
+  EXPECT_EQ(read_jsonl(write("a.jsonl", "{\"a\": \"" + std::string(500, '[') + "\\\"[\"}")).size(), 1u);
+}
+
+TEST_F(Jsonl, LinesOfManyMegabytesAreRead) {
+  const std::string text(8 << 20, 'x');
+  const auto documents = read_jsonl(write("a.jsonl", "{\"text\": \"" + text + "\"}\n"));
+  ASSERT_EQ(documents.size(), 1u);
+  EXPECT_EQ(documents[0].value["text"].get_ref<const std::string&>().size(), text.size());
+}
+
+TEST_F(Files, ACorpusInJsonLinesIsItsTextsJoinedByABlankLine) {
+  EXPECT_EQ(read_corpus(write("a.jsonl",
+                              "{\"text\": \"one\\n\"}\n{\"text\": \"\", \"x\": 1}\n{\"text\": \"two\"}\n")),
+            "one\n\n\n\n\n\ntwo");
+  EXPECT_EQ(read_corpus(write("a.txt", "{\"text\": \"one\"}")), "{\"text\": \"one\"}");
+  EXPECT_THAT(message([&] { read_corpus(write("a.jsonl", "{\"text\": \"one\"}\n{\"txt\": \"one\"}")); }),
+              HasSubstr("a.jsonl:2: text: missing"));
+  EXPECT_THAT(message([&] { read_corpus(write("a.jsonl", "{\"text\": 3}")); }),
+              HasSubstr("a.jsonl:1: text: a string"));
+}
+
+}  // namespace
+}  // namespace ptq

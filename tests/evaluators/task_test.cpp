@@ -1,0 +1,225 @@
+// What tasks do with documents and scores, apart from lm-eval's own requests (golden_test.cpp).
+#include "evaluators/task.h"
+
+#include <gmock/gmock.h>
+
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+
+#include "core/error.h"
+#include "evaluators/request_builder.h"
+#include "tests/support/paths.h"
+
+namespace ptq {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+
+class Tasks : public ::testing::Test {
+ protected:
+  Tasks() : path_(::testing::TempDir() + "task_test." + std::to_string(::getpid()) + ".jsonl") {
+    spec_.path = path_;
+  }
+  ~Tasks() override { std::filesystem::remove(path_); }
+
+  std::unique_ptr<Task> make(const std::string& task, const std::string& lines) {
+    std::ofstream(path_) << lines;
+    spec_.task = task;
+    return TaskRegistry::get().find(task)->make({spec_, *tokenizer_, positions_});
+  }
+  std::string refusal(const std::string& task, const std::string& lines) {
+    try {
+      make(task, lines);
+    } catch (const UserError& error) {
+      return error.what();
+    }
+    return "accepted";
+  }
+
+  std::string path_;
+  EvaluationSpec spec_;
+  int64_t positions_ = 256;
+  std::shared_ptr<const Tokenizer> tokenizer_ =
+      Tokenizer::load(test::project_path("tests/evaluators/golden/tokenizer"));
+};
+
+std::vector<Score> scores(const std::vector<double>& values) {
+  std::vector<Score> result;
+  for (const double value : values) result.push_back({value, false});
+  return result;
+}
+
+const char* const kPiqa =
+    R"({"goal": "g", "sol1": "four", "sol2": "sixsix", "label": 0}
+{"goal": "g", "sol1": "four", "sol2": "sixsix", "label": 1}
+{"goal": "g", "sol1": "four", "sol2": "sixsix", "label": 0}
+{"goal": "g", "sol1": "abcd", "sol2": "éé", "label": 1}
+)";
+
+TEST(Registry, TasksAreTheseAndNoOthers) {
+  std::vector<std::string> names = TaskRegistry::get().names();
+  const size_t all = names.size();
+  std::erase_if(names, [](const std::string& name) { return name.starts_with("mmlu_"); });
+  EXPECT_EQ(all - names.size(), 57u);
+  EXPECT_EQ(names, (std::vector<std::string>{"arc_challenge", "arc_easy", "boolq", "hellaswag",
+                                             "lambada_openai", "openbookqa", "perplexity", "piqa",
+                                             "truthfulqa_mc1", "truthfulqa_mc2", "winogrande"}));
+  for (const std::string& name : names) {
+    const TaskEntry& entry = *TaskRegistry::get().find(name);
+    EXPECT_FALSE(entry.help.empty()) << name;
+    EXPECT_EQ(entry.main_metric, name == "perplexity" ? "perplexity" : "acc") << name;
+    EXPECT_EQ(entry.is_text, name == "perplexity") << name;
+  }
+}
+
+TEST_F(Tasks, AccIsTheShareOfLikeliestChoicesThatAreRight) {
+  // Right, wrong, a tie that goes to the first (right). By length (4 and 6; 4 and 2 code points, not bytes):
+  // -4/4 > -6.3/6 right; -4/4 < -5/6 right; tie -1 > -0.667 no: wrong; -4/4 > -2.5/2: wrong.
+  const auto metrics = make("piqa", kPiqa)->metrics(scores({-4, -6.3, -4, -5, -4, -4, -4, -2.5}));
+  ASSERT_EQ(metrics.size(), 2u);
+  EXPECT_EQ(metrics[0].name, "acc");
+  EXPECT_DOUBLE_EQ(metrics[0].value, 0.75);
+  EXPECT_EQ(metrics[0].count, 4);
+  EXPECT_DOUBLE_EQ(metrics[0].stderr_, std::sqrt(0.75 * 0.25 / 3));  // sqrt(p (1 - p) / (n - 1))
+  EXPECT_EQ(metrics[1].name, "acc_norm");
+  EXPECT_DOUBLE_EQ(metrics[1].value, 0.5);
+}
+
+TEST_F(Tasks, EqualChoicesShareOneRequestAndTheFirstWins) {
+  const auto task = make("piqa", R"({"goal": "g", "sol1": "same", "sol2": "same", "label": 0})");
+  EXPECT_EQ(task->requests().size(), 1u);
+  const auto metrics = task->metrics(scores({-3}));
+  EXPECT_EQ(metrics[0].value, 1.0);
+  EXPECT_EQ(metrics[1].value, 1.0);
+  EXPECT_EQ(metrics[0].stderr_, -1);  // one document: not defined
+}
+
+TEST_F(Tasks, ANumberThatIsNoneIsAFailure) {
+  const auto task = make("piqa", kPiqa);
+  std::vector<Score> broken = scores({-1, -1, -1, -1, -1, NAN, -1, -1});
+  EXPECT_THROW(task->metrics(broken), UserError);
+}
+
+TEST_F(Tasks, LambadaCountsGreedyWordsAndOnePerplexityAWord) {
+  const auto task = make("lambada_openai", "{\"text\": \"a b c\"}\n{\"text\": \"a b d\"}\n");
+  const auto metrics = task->metrics({{-1.0, true}, {-3.0, false}});
+  ASSERT_EQ(metrics.size(), 2u);
+  EXPECT_EQ(metrics[0].name, "perplexity");
+  EXPECT_DOUBLE_EQ(metrics[0].value, std::exp(2.0));
+  EXPECT_DOUBLE_EQ(metrics[0].stderr_,
+                   std::exp(2.0) * 1.0);  // sd of {-1, -3} = sqrt(2); over sqrt(2) documents
+  EXPECT_EQ(metrics[1].name, "acc");
+  EXPECT_DOUBLE_EQ(metrics[1].value, 0.5);
+}
+
+TEST_F(Tasks, Mc2IsTheShareOfProbabilityOnTrueAnswers) {
+  const auto task =
+      make("truthfulqa_mc2",
+           R"({"question": "q?", "mc2_targets": {"choices": ["a", "b", "c"], "labels": [1, 0, 1]}})");
+  const auto metrics = task->metrics(scores({std::log(0.1), std::log(0.5), std::log(0.4)}));
+  EXPECT_NEAR(metrics[0].value, 0.5, 1e-15);
+}
+
+TEST_F(Tasks, LimitTakesTheFirstDocuments) {
+  spec_.limit = 3;
+  EXPECT_EQ(make("piqa", kPiqa)->requests().size(), 6u);
+  spec_.limit = 99;
+  EXPECT_EQ(make("piqa", kPiqa)->requests().size(), 8u);
+  spec_.limit = -1;
+  EXPECT_THAT(refusal("piqa", kPiqa), HasSubstr("limit is -1; allowed: 0 (all) or more"));
+}
+
+TEST_F(Tasks, LongContextsAreCutFromTheLeft) {
+  positions_ = 24;
+  const std::string longer =
+      "{\"goal\": \"" + std::string(300, 'q') + "\", \"sol1\": \"a b\", \"sol2\": \"c\", \"label\": 0}";
+  const auto requests = make("piqa", longer)->requests();
+  positions_ = 4096;
+  const auto whole = make("piqa", longer)->requests();
+  for (size_t i = 0; i < requests.size(); ++i) {
+    EXPECT_EQ(requests[i].ids.size(), 25u);  // the last is scored, not read
+    EXPECT_TRUE(std::equal(requests[i].ids.rbegin(), requests[i].ids.rend(), whole[i].ids.rbegin()));
+    EXPECT_EQ(whole[i].ids.size() - whole[i].from, requests[i].ids.size() - requests[i].from);
+  }
+}
+
+TEST_F(Tasks, TooFewDocumentsForTheShotsAreNamed) {
+  spec_.shots = 4;  // three others and the document itself
+  EXPECT_THAT(refusal("piqa", kPiqa), HasSubstr("4 shots need 5 documents to draw from, there are 4"));
+  spec_.shots = 3;
+  EXPECT_THAT(refusal("piqa", kPiqa),
+              HasSubstr("3 shots need 3 documents to draw from, there are 2"));  // two are equal
+  spec_.shots = -2;
+  EXPECT_THAT(refusal("piqa", kPiqa), HasSubstr("shots is -2"));
+}
+
+TEST_F(Tasks, BadDocumentsAreNamedByLineAndField) {
+  const auto second = [&](const std::string& task, const std::string& first, const std::string& line) {
+    return refusal(task, first + "\n" + line + "\n");
+  };
+  const std::string piqa = R"({"goal": "g", "sol1": "a", "sol2": "b", "label": 0})";
+  EXPECT_THAT(second("piqa", piqa, R"({"goal": "g", "sol1": "a", "label": 0})"),
+              HasSubstr(".jsonl:2: sol2: missing"));
+  EXPECT_THAT(second("piqa", piqa, R"({"goal": 7, "sol1": "a", "sol2": "b", "label": 0})"),
+              HasSubstr(":2: goal: a string is needed, this is number"));
+  EXPECT_THAT(second("piqa", piqa, R"({"goal": "g", "sol1": "a", "sol2": "b", "label": 2})"),
+              HasSubstr(":2: label: 2 is not the index of a choice; allowed: 0 to 1"));
+  EXPECT_THAT(second("piqa", piqa, R"({"goal": "g", "sol1": "a", "sol2": "b", "label": 0.5})"),
+              HasSubstr(":2: label: an integer"));
+  EXPECT_THAT(second("piqa", piqa, R"({"goal": "g", "sol1": "a", "sol2": "b", "label": -1})"),
+              HasSubstr(":2: label: -1"));
+  EXPECT_THAT(
+      second("piqa", piqa, R"({"goal": "g", "sol1": "a", "sol2": "b", "label": 18446744073709551615})"),
+      HasSubstr(":2: label: out of range"));
+  EXPECT_THAT(second("piqa", piqa, R"({"goal": "g", "sol1": "a", "sol2": "b", "label": true})"),
+              HasSubstr(":2: label:"));
+
+  const std::string arc =
+      R"({"question": "q", "choices": {"text": ["a"], "label": ["A"]}, "answerKey": "A"})";
+  EXPECT_THAT(
+      second("arc_easy", arc, R"({"question": "q", "choices": {"text": [], "label": []}, "answerKey": "A"})"),
+      HasSubstr(":2: choices.text: the list is empty"));
+  EXPECT_THAT(second("arc_easy", arc, R"({"question": "q", "choices": ["a"], "answerKey": "A"})"),
+              HasSubstr(":2: choices: an object is needed, this is array"));
+  EXPECT_THAT(
+      second("arc_easy", arc,
+             R"({"question": "q", "choices": {"text": ["a", 1], "label": ["A", "B"]}, "answerKey": "A"})"),
+      HasSubstr(":2: choices.text[1]: a string"));
+  EXPECT_THAT(
+      second("arc_easy", arc,
+             R"({"question": "q", "choices": {"text": ["a", "b"], "label": ["A"]}, "answerKey": "A"})"),
+      HasSubstr(":2: choices.label: has 1 labels for 2 choices"));
+  EXPECT_THAT(
+      second("arc_easy", arc,
+             R"({"question": "q", "choices": {"text": ["a", "b"], "label": ["A", "B"]}, "answerKey": "C"})"),
+      HasSubstr(":2: answerKey: is 'C'; allowed: A, B"));
+
+  const std::string winogrande = R"({"sentence": "a _ b", "option1": "x", "option2": "y", "answer": "1"})";
+  EXPECT_THAT(second("winogrande", winogrande,
+                     R"({"sentence": "a b", "option1": "x", "option2": "y", "answer": "1"})"),
+              HasSubstr(":2: sentence: has no blank '_'"));
+  EXPECT_THAT(second("winogrande", winogrande,
+                     R"({"sentence": "a _ b", "option1": "x", "option2": "y", "answer": ""})"),
+              HasSubstr(":2: answer: is ''; allowed: \"1\", \"2\""));
+  EXPECT_THAT(refusal("boolq", "\n"), HasSubstr("no documents for task 'boolq'"));
+}
+
+TEST_F(Tasks, AContinuationWithoutATokenOrTooLongIsRefused) {
+  positions_ = 16;
+  EXPECT_THAT(refusal("piqa", "{\"goal\": \"g\", \"sol1\": \"" + std::string(99, 'x') +
+                                  "\", \"sol2\": \"b\", \"label\": 0}"),
+              AllOf(HasSubstr(".jsonl:1: a continuation has"), HasSubstr("the model has 16 positions")));
+}
+
+TEST(RequestText, WhiteSpaceIsPythons) {
+  EXPECT_EQ(length_without_trailing_space("a \t\n\x0b\x1f\u0085\u00a0\u2003\u3000"), 1u);
+  EXPECT_EQ(length_without_trailing_space("a\u200b"), 4u);  // zero width space is none
+  EXPECT_EQ(length_without_trailing_space(" \n"), 0u);
+  EXPECT_EQ(stripped("\u2003 a b\u00a0"), "a b");
+  EXPECT_EQ(count_code_points("aé😀"), 3u);
+}
+
+}  // namespace
+}  // namespace ptq
