@@ -34,17 +34,17 @@ HessianFactor factor_hessian(const at::Tensor& hessian_II, double percdamp, bool
   }
   diagonal = diagonal.masked_fill(diagonal == 0, 1.0);
   const double mean = diagonal.mean().item<double>();
-  at::Tensor reversed = hessian.flip({0, 1});  // a copy
-  const at::Tensor reversed_diagonal = diagonal.flip({0});
-
+  at::Tensor damped = hessian.to(at::kFloat).clone();
   for (factor.damping = percdamp;; factor.damping = std::max(10 * factor.damping, first_raise)) {
-    reversed.diagonal().copy_(reversed_diagonal + factor.damping * mean);
-    const auto [lower, info] = at::linalg_cholesky_ex(reversed);
-    if (info.item<int>() == 0) {
-      const at::Tensor inverse =
-          at::linalg_solve_triangular(lower, at::eye(lower.size(0), lower.options()), /*upper=*/false);
-      factor.upper_II = inverse.flip({0, 1}).contiguous();
-      if (factor.upper_II.isfinite().all().item<bool>()) return factor;
+    damped.diagonal().copy_(diagonal + factor.damping * mean);
+    const auto [lower, failed] = at::linalg_cholesky_ex(damped);
+    if (failed.item<int>() == 0) {
+      // The inverse of a nearly singular matrix may have lost its positive definiteness to rounding.
+      const auto [upper, failed_again] = at::linalg_cholesky_ex(at::cholesky_inverse(lower), /*upper=*/true);
+      if (failed_again.item<int>() == 0 && upper.isfinite().all().item<bool>()) {
+        factor.upper_II = upper.contiguous();
+        return factor;
+      }
     }
     PTQ_CHECK(factor.damping < max_damping, + what + ": Hessian is not positive semidefinite");
   }

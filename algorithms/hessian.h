@@ -24,8 +24,9 @@ at::Tensor hessian_of(InputStatistics statistics);
 // percdamp * mean(diag H) is added to the diagonal; when the Cholesky factorization fails, 10 times as much, and so on up to 10
 // times the mean. Dead columns get H_dd = 1. act_order: columns by falling diag H, equal ones in their order.
 // `what` names the layer. Throws UserError when H is not finite, InternalError when no damping helps (H is then no Gram matrix).
-// One Cholesky factorization and one triangular inverse: with J the reversal, J H J = L L^T gives U = J L^-1 J. The usual way
-// (factorize, invert, factorize the inverse) rounds twice more. Deterministic for a fixed thread count. Cost: 4/3 I^3 flops.
+// Factorize, invert, factorize the inverse, as every published implementation does. (One factorization of the reversed matrix and a
+// triangular inverse give the same U with less rounding; codes then agree with llm-compressor's in 99.987 % instead of 99.9996 %,
+// and the speed is the same.) Deterministic for a fixed thread count. Cost: 4/3 I^3 flops.
 HessianFactor factor_hessian(const at::Tensor& hessian_II, double percdamp, bool act_order, const std::string& what);
 
 }  // namespace ptq

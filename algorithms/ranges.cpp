@@ -86,7 +86,7 @@ QuantGrid mse_grid(const at::Tensor& weight_OI, const WeightSpec& spec, const Ms
   const MinMax ends = weight_min_max(weight_OI, spec, what);
   QuantGrid best = grid_from_min_max(ends, spec, options.range);
   const at::Tensor weight = weight_OI.to(at::kFloat).contiguous();
-  const int64_t rows = weight.size(0), columns = weight.size(1), groups = best.scale_OG.size(1);
+  const int64_t rows = weight.size(0), columns = weight.size(1), group = group_columns(spec, columns, what);
   const bool whole = spec.granularity == Granularity::tensor;
   const int64_t tile = whole ? rows : std::max<int64_t>(1, elements_at_once / columns);
   for (int64_t row = 0; row < rows; row += tile) {
@@ -104,8 +104,8 @@ QuantGrid mse_grid(const at::Tensor& weight_OI, const WeightSpec& spec, const Ms
       at::Tensor sum;
       if (whole)
         sum = error.sum().view({1, 1});
-      else if (columns % groups == 0)
-        sum = error.view({w.size(0), groups, -1}).sum(2);
+      else if (columns % group == 0)
+        sum = error.view({w.size(0), -1, group}).sum(2);
       else  // a last group of fewer columns
         sum = at::zeros_like(least).index_add_(1, ends.group_of_column_I, error);
       const at::Tensor better = sum < least;

@@ -43,9 +43,6 @@ QuantGrid grid_from_min_max(const MinMax& ends, const WeightSpec& spec, const Ra
 
 QuantGrid minmax_grid(const at::Tensor& weight_OI, const WeightSpec& spec, const RangeOptions& options = {},
                       const std::string& what = "the weight");
-inline QuantGrid minmax_grid(const at::Tensor& weight_OI, const WeightSpec& spec, const std::string& what) {
-  return minmax_grid(weight_OI, spec, RangeOptions{}, what);
-}
 // Cost: `candidates` fake quantizations.
 QuantGrid mse_grid(const at::Tensor& weight_OI, const WeightSpec& spec, const MseOptions& options = {},
                    const std::string& what = "the weight");

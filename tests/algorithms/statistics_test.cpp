@@ -1,0 +1,90 @@
+#include "algorithms/statistics.h"
+
+#include <gtest/gtest.h>
+
+#include "tests/algorithms/awq_blocks.h"
+
+namespace ptq {
+namespace {
+
+using test::matrix;
+
+at::Tensor normal(std::vector<int64_t> sizes, uint64_t seed) {
+  return at::randn(sizes, at::Generator(at::detail::createCPUGenerator(seed)));
+}
+
+InputStatistics collect(const std::vector<at::Tensor>& inputs) {
+  StatisticsCollector collector(static_cast<int64_t>(inputs.size()), {.gram = true, .absolute = true});
+  for (const at::Tensor& x_TI : inputs) collector.add(x_TI);
+  return collector.finish();
+}
+
+TEST(Statistics, ByHand) {
+  const InputStatistics s = collect({matrix({1, 2, 3, -4}, 2), matrix({0, 5}, 1)});
+  EXPECT_EQ(s.sequences, 2);
+  EXPECT_EQ(s.tokens, 3);
+  EXPECT_TRUE(s.gram_II.equal(matrix({10, -10, -10, 45}, 2)));  // 1 + 9, 2 - 12, 4 + 16 + 25
+  EXPECT_TRUE(s.abs_mean_I().equal(at::tensor({4.0f / 3, 11.0f / 3})));
+  EXPECT_TRUE(s.abs_max_I.equal(at::tensor({3.0f, 5.0f})));
+}
+
+TEST(Statistics, GramIsSymmetricAndRightAcrossTiles) {
+  const at::Tensor x = normal({40, 600}, 1);  // three tiles of columns
+  const at::Tensor gram = collect({x}).gram_II;
+  EXPECT_TRUE(gram.equal(gram.t()));
+  const at::Tensor exact = x.to(at::kDouble).t().mm(x.to(at::kDouble));
+  EXPECT_LT((gram - exact).abs().max().item<double>(), 1e-4);
+}
+
+// The order of addition that the header promises, written out for 37 sequences: 13 shards of 3 (the last of 1), node [0, 13) =
+// [0, 8) + ([8, 12) + [12, 13)).
+TEST(Statistics, OfShardsComputedApartHaveTheSameBits) {
+  std::vector<at::Tensor> inputs;
+  for (uint64_t n = 0; n < 37; ++n) inputs.push_back(normal({7, 20}, n));
+  const auto shard = [&](size_t index) {
+    at::Tensor sum = at::zeros({20, 20});
+    for (size_t n = 3 * index; n < std::min<size_t>(3 * index + 3, 37); ++n) add_gram_upper(inputs[n], sum);
+    return sum;
+  };
+  const std::function<at::Tensor(size_t, size_t)> node = [&](size_t a, size_t b) {
+    if (b - a == 1) return shard(a);
+    size_t left = 1;
+    while (2 * left < b - a) left *= 2;
+    return node(a, a + left) + node(a + left, b);
+  };
+  at::Tensor expected = node(0, 13);
+  mirror_upper(expected);
+  EXPECT_TRUE(collect(inputs).gram_II.equal(expected));
+}
+
+TEST(SubsetInputs, AreWhatTheForwardPassGivesItsLinears) {
+  test::RandomBlock made({});
+  std::map<SubsetKind, at::Tensor> seen;
+  ForwardContext context = made.context;
+  context.on_subset_input = [&](SubsetKind kind, const at::Tensor& x_BTI) { seen[kind] = x_BTI.squeeze(0); };
+  made.block.forward(made.inputs_TD[1].unsqueeze(0), context);
+  ASSERT_EQ(seen.size(), all_subsets.size());
+  for (const SubsetKind kind : all_subsets) {
+    const std::vector<at::Tensor> inputs = subset_inputs(made.block, made.inputs_TD, made.context, kind);
+    ASSERT_EQ(inputs.size(), made.inputs_TD.size());
+    EXPECT_TRUE(at::allclose(inputs[1], seen.at(kind), 1e-6, 1e-6)) << subset_name(kind);
+  }
+}
+
+TEST(SubsetStatistics, OfAllSubsetsInOnePass) {
+  test::RandomBlock made({});
+  int beats = 0;
+  const auto all = subset_statistics(made.block, made.inputs_TD, made.context, all_subsets,
+                                     {.gram = true, .absolute = true}, [&] { ++beats; });
+  EXPECT_EQ(beats, 3);
+  for (const SubsetKind kind : all_subsets) {
+    const at::Tensor x = at::cat(subset_inputs(made.block, made.inputs_TD, made.context, kind));
+    EXPECT_EQ(all.at(kind).tokens, x.size(0));
+    EXPECT_TRUE(at::allclose(all.at(kind).gram_II, x.t().mm(x), 1e-4, 1e-4)) << subset_name(kind);
+    EXPECT_TRUE(all.at(kind).abs_max_I.equal(x.abs().amax(0))) << subset_name(kind);
+    EXPECT_TRUE(at::allclose(all.at(kind).abs_mean_I(), x.abs().mean(0))) << subset_name(kind);
+  }
+}
+
+}  // namespace
+}  // namespace ptq
