@@ -1,0 +1,94 @@
+#include "harness/resources.h"
+
+#include "core/error.h"
+#include "models/overlay.h"
+
+namespace ptq {
+
+Json to_json(const EvaluationSpec& s) {
+  return {{"task", s.task},     {"path", s.path},         {"limit", s.limit},   {"shots", s.shots},    {"fewshot_path", s.fewshot_path},
+          {"protocol", s.protocol}, {"window", s.window}, {"stride", s.stride}, {"windows", s.windows}};
+}
+
+EvaluationSpec evaluation_from_json(const Json& v) {
+  EvaluationSpec s;
+  s.task = v.at("task");
+  s.path = v.at("path");
+  s.limit = v.at("limit");
+  s.shots = v.at("shots");
+  s.fewshot_path = v.at("fewshot_path");
+  s.protocol = v.at("protocol");
+  s.window = v.at("window");
+  s.stride = v.at("stride");
+  s.windows = v.at("windows");
+  return s;
+}
+
+Json to_json(const CalibrationSpec& s, int64_t seed) {
+  return {{"path", s.path}, {"preset", s.preset}, {"samples", s.samples}, {"length", s.length}, {"seed", seed}};
+}
+
+std::shared_ptr<const Checkpoint> Resources::checkpoint(const std::string& dir) {
+  auto& slot = checkpoints_[dir];
+  if (!slot) slot = Checkpoint::open(dir);
+  return slot;
+}
+
+std::shared_ptr<const Tokenizer> Resources::tokenizer(const std::string& dir) {
+  auto& slot = tokenizers_[dir];
+  if (!slot) {
+    auto tokenizer = Tokenizer::load(dir);
+    const int64_t rows = checkpoint(dir)->config().vocab_size;
+    if (tokenizer->vocab_size() > rows)
+      throw UserError({dir, 0, "vocab_size"}, "the tokenizer has ids up to " + std::to_string(tokenizer->vocab_size() - 1) +
+                                                  ", but the model embeds " + std::to_string(rows) +
+                                                  ": tokenizer and checkpoint do not belong together");
+    slot = std::move(tokenizer);
+  }
+  return slot;
+}
+
+std::shared_ptr<const CalibrationSet> Resources::calibration(const std::string& dir, const Json& value) {
+  auto& slot = calibrations_[dir + "\n" + canonical(value)];
+  if (!slot) {
+    CalibrationSpec spec;
+    spec.path = value.at("path");
+    spec.preset = value.at("preset");
+    spec.samples = value.at("samples");
+    spec.length = value.at("length");
+    slot = std::make_shared<CalibrationSet>(make_calibration_set(spec, *tokenizer(dir), value.at("seed").get<uint64_t>()));
+  }
+  return slot;
+}
+
+std::shared_ptr<const PreparedEvaluation> Resources::evaluation(const std::string& dir, const EvaluationSpec& spec) {
+  auto& slot = evaluations_[dir + "\n" + canonical(to_json(spec))];
+  if (!slot) {
+    auto prepared = std::make_shared<PreparedEvaluation>();
+    prepared->spec = spec;
+    const auto words = tokenizer(dir);
+    const TaskInput input{prepared->spec, *words, checkpoint(dir)->config().max_positions};
+    prepared->task = TaskRegistry::get().find(spec.task)->make(input);
+    prepared->requests = prepared->task->requests();
+    prepared->batches = plan_batches(prepared->requests);
+    prepared->digest = prepared->task->token_digest();
+    for (const Request& request : prepared->requests) prepared->tokens += static_cast<int64_t>(request.ids.size());
+    slot = std::move(prepared);
+  }
+  return slot;
+}
+
+const DecoderModel& Resources::model(const std::string& dir, const std::string& overlay_path, at::ScalarType dtype) {
+  const std::string key = dir + "\n" + overlay_path + "\n" + at::toString(dtype);
+  if (key != model_key_) {
+    model_.reset();  // before the next one is loaded: two would not fit where one does
+    model_key_.clear();
+    std::shared_ptr<const Overlay> overlay;
+    if (!overlay_path.empty()) overlay = std::make_shared<Overlay>(read_overlay(overlay_path));
+    model_ = std::make_unique<DecoderModel>(checkpoint(dir), dtype, std::move(overlay));
+    model_key_ = key;
+  }
+  return *model_;
+}
+
+}  // namespace ptq

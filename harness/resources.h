@@ -1,0 +1,50 @@
+// Resources: what one rank has loaded: checkpoints, tokenizers, calibration sets, evaluations, and the model in use. Not thread-safe:
+// the planning thread uses it first, then the worker thread alone.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "datasets/calibration.h"
+#include "evaluators/scorer.h"
+#include "evaluators/task.h"
+#include "models/decoder.h"
+
+namespace ptq {
+
+// An evaluation with its requests, ready to be scored.
+struct PreparedEvaluation {
+  EvaluationSpec spec;
+  std::shared_ptr<const Task> task;
+  std::vector<Request> requests;
+  std::vector<Batch> batches;
+  std::string digest;
+  int64_t tokens = 0;  // of all requests
+};
+
+Json to_json(const EvaluationSpec& spec);  // every field, paths resolved: a unit's payload
+EvaluationSpec evaluation_from_json(const Json& value);
+Json to_json(const CalibrationSpec& spec, int64_t seed);
+
+class Resources {
+ public:
+  std::shared_ptr<const Checkpoint> checkpoint(const std::string& dir);
+  // Throws UserError when the tokenizer has ids that the model's embedding lacks.
+  std::shared_ptr<const Tokenizer> tokenizer(const std::string& dir);
+  std::shared_ptr<const CalibrationSet> calibration(const std::string& dir, const Json& spec);
+  std::shared_ptr<const PreparedEvaluation> evaluation(const std::string& dir, const EvaluationSpec& spec);
+  // The last one is kept: the next request for another replaces it. overlay_path "": full precision.
+  const DecoderModel& model(const std::string& dir, const std::string& overlay_path, at::ScalarType dtype);
+
+ private:
+  std::map<std::string, std::shared_ptr<const Checkpoint>> checkpoints_;
+  std::map<std::string, std::shared_ptr<const Tokenizer>> tokenizers_;
+  std::map<std::string, std::shared_ptr<const CalibrationSet>> calibrations_;
+  std::map<std::string, std::shared_ptr<const PreparedEvaluation>> evaluations_;
+  std::string model_key_;
+  std::unique_ptr<DecoderModel> model_;
+};
+
+}  // namespace ptq

@@ -1,0 +1,252 @@
+#include "harness/scheduler.h"
+
+#include <signal.h>
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <cstring>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <thread>
+
+#include "core/error.h"
+#include "core/machine.h"
+
+namespace ptq {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+enum Tag { ask = 1, assign, result, progress, stop };
+
+volatile sig_atomic_t interrupted = 0;
+void on_signal(int) { interrupted = 1; }
+
+// SIGINT and SIGTERM set a flag while this lives.
+class SignalGuard {
+ public:
+  SignalGuard() {
+    interrupted = 0;
+    struct sigaction action = {};
+    action.sa_handler = on_signal;
+    sigaction(SIGINT, &action, &old_int_);
+    sigaction(SIGTERM, &action, &old_term_);
+  }
+  ~SignalGuard() {
+    sigaction(SIGINT, &old_int_, nullptr);
+    sigaction(SIGTERM, &old_term_, nullptr);
+  }
+
+ private:
+  struct sigaction old_int_, old_term_;
+};
+
+// Message bodies: fixed head, then bytes.
+struct Head {
+  uint64_t unit = 0;
+  double number = 0;  // result: seconds; progress: share
+  int64_t peak = 0;
+  int64_t ok = 0;
+};
+std::string pack(const Head& head, const std::string& bytes) {
+  return std::string(reinterpret_cast<const char*>(&head), sizeof head) + bytes;
+}
+Head unpack(const std::string& message, std::string* bytes = nullptr) {
+  PTQ_CHECK(message.size() >= sizeof(Head));
+  Head head;
+  std::memcpy(&head, message.data(), sizeof head);
+  if (bytes) *bytes = message.substr(sizeof head);
+  return head;
+}
+
+// The worker thread of one rank.
+class Worker {
+ public:
+  explicit Worker(const Execute& execute) : execute_(execute), thread_([this] { loop(); }) {}
+  ~Worker() {
+    {
+      std::lock_guard lock(mutex_);
+      ending_ = true;
+    }
+    changed_.notify_all();
+    thread_.join();
+  }
+
+  void start(uint64_t unit, std::string payload) {
+    std::lock_guard lock(mutex_);
+    unit_ = unit;
+    payload_ = std::move(payload);
+    busy_ = true;
+    share_ = 0;
+    changed_.notify_all();
+  }
+  std::optional<std::pair<uint64_t, Outcome>> take_outcome() {
+    std::lock_guard lock(mutex_);
+    if (!outcome_) return std::nullopt;
+    auto taken = std::make_pair(unit_.load(), std::move(*outcome_));
+    outcome_.reset();
+    return taken;
+  }
+  bool busy() const { return busy_; }
+  uint64_t unit() const { return unit_; }
+  double share() const { return share_; }
+
+ private:
+  void loop() {
+    for (;;) {
+      std::unique_lock lock(mutex_);
+      changed_.wait(lock, [this] { return ending_ || (busy_ && !outcome_); });
+      if (ending_) return;
+      const std::string payload = std::move(payload_);
+      lock.unlock();
+      Outcome outcome = run(payload);
+      lock.lock();
+      outcome_ = std::move(outcome);
+      busy_ = false;
+    }
+  }
+
+  Outcome run(const std::string& payload) {
+    Outcome outcome;
+    const auto start = Clock::now();
+    try {
+      outcome.bytes = execute_(payload, [this](double share) {
+        share_ = share;
+        if (interrupted || ending_) throw Interrupted{};
+      });
+      outcome.ok = true;
+    } catch (const Interrupted&) {
+      outcome.bytes = "interrupted";
+    } catch (const std::bad_alloc&) {
+      outcome.bytes = "out of memory";
+    } catch (const std::exception& e) {
+      outcome.bytes = e.what();
+    }
+    outcome.seconds = std::chrono::duration<double>(Clock::now() - start).count();
+    outcome.peak_memory_bytes = peak_resident_bytes();
+    return outcome;
+  }
+
+  const Execute& execute_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::atomic<bool> busy_ = false, ending_ = false;
+  std::atomic<double> share_ = 0;
+  std::atomic<uint64_t> unit_ = 0;
+  std::string payload_;
+  std::optional<Outcome> outcome_;
+  std::thread thread_;  // last: starts when the rest is there
+};
+
+// Rank 0's side: who waits, who works on what.
+class Dispatcher {
+ public:
+  Dispatcher(Communicator& comm, const std::vector<WorkUnit>& units, const SchedulerEvents& events)
+      : comm_(comm), units_(units), events_(events), queue_(units), affinity_(comm.size()) {}
+
+  void on_message(const Message& message) {
+    std::string bytes;
+    const Head head = unpack(message.bytes, &bytes);
+    if (message.tag == ask) {
+      waiting_.push_back(message.source);
+    } else if (message.tag == progress) {
+      if (share_.count(head.unit)) share_[head.unit] = head.number;
+    } else if (message.tag == result) {
+      share_.erase(head.unit);
+      const Outcome outcome{head.ok != 0, std::move(bytes), head.number, head.peak};
+      const auto lost = queue_.finish(head.unit, outcome.ok);
+      if (outcome.ok || !interrupted) settle(head.unit, outcome);
+      for (const size_t unit : lost)
+        if (!interrupted) settle(unit, {false, outcome.bytes, 0, 0});
+    }
+  }
+
+  // Gives work to waiting ranks; stops them when none will ever come. True when every rank is stopped.
+  bool dispatch() {
+    std::vector<int> still_waiting;
+    for (const int rank : waiting_) {
+      const size_t unit = interrupted ? UnitQueue::none : queue_.take(affinity_[rank]);
+      if (unit != UnitQueue::none) {
+        affinity_[rank] = units_[unit].affinity;
+        share_[unit] = 0;
+        comm_.send(rank, assign, pack({unit}, units_[unit].payload));
+      } else if (interrupted || queue_.drained()) {
+        comm_.send(rank, stop, pack({}, ""));
+        ++stopped_count_;
+      } else {
+        still_waiting.push_back(rank);
+      }
+    }
+    waiting_ = std::move(still_waiting);
+    return stopped_count_ == comm_.size();
+  }
+
+  void report_progress() {
+    double running = 0;
+    for (const auto& [unit, share] : share_) running += share * units_[unit].cost;
+    if (events_.on_progress) events_.on_progress(done_ + running);
+  }
+  bool drained() const { return queue_.drained(); }
+
+ private:
+  void settle(size_t unit, const Outcome& outcome) {
+    done_ += units_[unit].cost;
+    if (events_.on_outcome) events_.on_outcome(unit, outcome);
+  }
+
+  Communicator& comm_;
+  const std::vector<WorkUnit>& units_;
+  const SchedulerEvents& events_;
+  UnitQueue queue_;
+  std::vector<std::string> affinity_;
+  std::vector<int> waiting_;
+  std::map<uint64_t, double> share_;  // of the running units
+  double done_ = 0;
+  int stopped_count_ = 0;
+};
+
+}  // namespace
+
+bool run_units(Communicator& comm, const std::vector<WorkUnit>& units, const Execute& execute, const SchedulerEvents& events) {
+  SignalGuard signals;
+  Worker worker(execute);
+  std::optional<Dispatcher> dispatcher;
+  if (comm.rank() == 0) dispatcher.emplace(comm, units, events);
+
+  comm.send(0, ask, pack({}, ""));
+  bool stopped = false, all_stopped = !dispatcher;
+  auto last_report = Clock::now();
+  while (!stopped || !all_stopped) {
+    while (auto message = comm.poll()) {
+      if (message->tag == assign) {
+        std::string payload;
+        const Head head = unpack(message->bytes, &payload);
+        worker.start(head.unit, std::move(payload));
+      } else if (message->tag == stop) {
+        stopped = true;
+      } else {
+        PTQ_CHECK(dispatcher.has_value());
+        dispatcher->on_message(*message);
+      }
+    }
+    if (auto finished = worker.take_outcome()) {
+      const Outcome& o = finished->second;
+      comm.send(0, result, pack({finished->first, o.seconds, o.peak_memory_bytes, o.ok}, o.bytes));
+      comm.send(0, ask, pack({}, ""));
+    }
+    if (dispatcher) all_stopped = dispatcher->dispatch();
+    if (Clock::now() - last_report > std::chrono::milliseconds(500)) {
+      last_report = Clock::now();
+      if (worker.busy()) comm.send(0, progress, pack({worker.unit(), worker.share()}, ""));
+      if (dispatcher) dispatcher->report_progress();
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  comm.flush();
+  std::string drained = dispatcher && dispatcher->drained() ? "1" : "0";
+  comm.broadcast(drained, 0);
+  return drained == "1";
+}
+
+}  // namespace ptq
