@@ -1,11 +1,14 @@
-// Round `gptq`: GPTQ over a block (solver: gptq_solver.h). One Hessian for each subset's input, shared by its linears.
+// Round `gptq`: GPTQ over a block (solver: gptq_solver.h). One Hessian for each subset's input, shared by its
+// linears.
 //
-// true_sequential: subsets in order qkv, o, gate_up, down; a subset's Hessian comes from inputs that went through the quantized linears
-// before it. Each sequence goes through the block once in all, in pieces: the inputs of `o`, then the residual stream after
-// attention, are kept from piece to piece (one more tensor of the stream's size for each sequence). Without it all four Hessians come
-// from one pass through the unquantized block, and no input is kept.
+// true_sequential: subsets in order qkv, o, gate_up, down; a subset's Hessian comes from inputs that went
+// through the quantized linears before it. Each sequence goes through the block once in all, in pieces: the
+// inputs of `o`, then the residual stream after attention, are kept from piece to piece (one more tensor of
+// the stream's size for each sequence). Without it all four Hessians come from one pass through the
+// unquantized block, and no input is kept.
 //
-// Layer metrics: loss (gptq_solver.h), damping (the fraction that was needed), seconds (of the solve; varies from run to run).
+// Layer metrics: loss (gptq_solver.h), damping (the fraction that was needed), seconds (of the solve; varies
+// from run to run).
 #include <chrono>
 #include <cmath>
 
@@ -38,8 +41,8 @@ class GptqStep : public Step {
       run_sequential(task);
       return;
     }
-    auto statistics =
-        subset_statistics(task.block, task.inputs_TD, task.context, all_subsets, {.gram = true}, task.heartbeat);
+    auto statistics = subset_statistics(task.block, task.inputs_TD, task.context, all_subsets, {.gram = true},
+                                        task.heartbeat);
     for (const SubsetKind kind : all_subsets) {
       solve_subset(task, kind, std::move(statistics.at(kind)));
       statistics.erase(kind);
@@ -99,11 +102,15 @@ class GptqStep : public Step {
       const auto start = std::chrono::steady_clock::now();
       const auto grid = task.grids.find(linear->name);
       PTQ_CHECK(grid != task.grids.end());
-      GptqSolution solution = gptq_solve({.weight_OI = linear->weight_OI, .factor = factor, .spec = spec,
-                                          .grid = grid->second, .fit_group = fits ? task.fit_group : nullptr,
+      GptqSolution solution = gptq_solve({.weight_OI = linear->weight_OI,
+                                          .factor = factor,
+                                          .spec = spec,
+                                          .grid = grid->second,
+                                          .fit_group = fits ? task.fit_group : nullptr,
                                           .block_size = options_.block_size});
       if (!std::isfinite(solution.loss))
-        throw UserError({{}, 0, linear->name}, "GPTQ overflowed: weights or calibration activations are too large");
+        throw UserError({{}, 0, linear->name},
+                        "GPTQ overflowed: weights or calibration activations are too large");
       linear->set_quantized(std::move(solution.weight));
       const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
       task.metrics.push_back({linear->name, "loss", solution.loss});
@@ -120,7 +127,8 @@ std::unique_ptr<Step> make(const Json& options, const std::string& where_key) {
   GptqOptions gptq;
   gptq.percdamp = options.at("percdamp").get<double>();
   if (!(gptq.percdamp >= 0 && gptq.percdamp <= 10))
-    throw UserError({{}, 0, where_key + ".percdamp"}, "must be from 0 to 10, not " + options.at("percdamp").dump());
+    throw UserError({{}, 0, where_key + ".percdamp"},
+                    "must be from 0 to 10, not " + options.at("percdamp").dump());
   gptq.block_size = options.at("block_size").get<int64_t>();
   if (gptq.block_size < 1 || gptq.block_size > 65536)
     throw UserError({{}, 0, where_key + ".block_size"},
@@ -135,15 +143,18 @@ const StepRegistry::Registration registration(
     "gptq",
     {StepKind::round,
      "rounds column by column and lets later columns make up for the errors (GPTQ, arXiv:2210.17323)",
-     {{"percdamp", 0.01, "share of the Hessian's mean diagonal added to it, raised when that is not enough; 0 to 10"},
+     {{"percdamp", 0.01,
+       "share of the Hessian's mean diagonal added to it, raised when that is not enough; 0 to 10"},
       {"block_size", 128, "columns whose updates are applied together; low bits and speed only; 1 to 65536"},
       {"act_order", false, "columns in order of falling Hessian diagonal"},
-      {"static_groups", false, "groups keep the grids of the weights before rounding (no refit, no permuted groups)"},
+      {"static_groups", false,
+       "groups keep the grids of the weights before rounding (no refit, no permuted groups)"},
       {"true_sequential", true, "subset by subset, inputs recomputed through what is already quantized"}},
      make});
 
-const MethodRegistry::Registration preset("gptq", {.help = "GPTQ on min-max grids, groups refitted on the way (arXiv:2210.17323)",
-                                                   .steps = {"gptq"}});
+const MethodRegistry::Registration preset(
+    "gptq",
+    {.help = "GPTQ on min-max grids, groups refitted on the way (arXiv:2210.17323)", .steps = {"gptq"}});
 
 }  // namespace
 }  // namespace ptq

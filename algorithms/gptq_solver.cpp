@@ -12,8 +12,8 @@
 namespace ptq {
 namespace {
 
-constexpr int64_t lanes = 32;                   // rows that go through the columns together
-constexpr float round_magic = 12582912.0f;      // see grid.cpp
+constexpr int64_t lanes = 32;               // rows that go through the columns together
+constexpr float round_magic = 12582912.0f;  // see grid.cpp
 using Lanes = std::array<float, lanes>;
 
 // One processing block of one strip of rows, columns first: w, e [columns][lanes].
@@ -23,11 +23,11 @@ struct Strip {
   Lanes* e;
   const float* upper;  // [columns, columns] corner of U, row stride upper_stride
   int64_t upper_stride;
-  const Lanes* scale;  // [groups of the block][lanes]
-  const Lanes* low;    // qmin - zero
-  const Lanes* high;   // qmax - zero
+  const Lanes* scale;    // [groups of the block][lanes]
+  const Lanes* low;      // qmin - zero
+  const Lanes* high;     // qmax - zero
   const int64_t* group;  // of each column, into scale, low, high
-  Lanes* code;         // out: round(w / s), still without the zero point
+  Lanes* code;           // out: round(w / s), still without the zero point
 };
 
 PTQ_SIMD_CLONES void run_strip(const Strip& strip) {
@@ -75,7 +75,10 @@ struct Block {
 class TileSolver {
  public:
   TileSolver(const GptqProblem& problem, int64_t row, int64_t rows)
-      : problem_(problem), row_(row), columns_(problem.weight_OI.size(1)), group_(group_columns(problem.spec, columns_, "W")) {
+      : problem_(problem),
+        row_(row),
+        columns_(problem.weight_OI.size(1)),
+        group_(group_columns(problem.spec, columns_, "W")) {
     w_ = problem.weight_OI.narrow(0, row, rows).to(at::kFloat).clone();
     w_.masked_fill_(problem.factor.dead_I, 0.0);
     const at::Tensor& order = problem.factor.order_I;
@@ -141,10 +144,12 @@ class TileSolver {
     const int64_t width = block.end - block.begin;
     const size_t groups = block.groups.size();
     // Rows beyond the last keep 0 and a scale of 1.
-    std::vector<Lanes> w(static_cast<size_t>(width), Lanes{}), e(w), code(w), scale(groups), low(groups, Lanes{}), high(low);
+    std::vector<Lanes> w(static_cast<size_t>(width), Lanes{}), e(w), code(w), scale(groups),
+        low(groups, Lanes{}), high(low);
     const float* from = w_.const_data_ptr<float>() + row * columns_ + block.begin;
     for (int64_t r = 0; r < rows; ++r)
-      for (int64_t i = 0; i < width; ++i) w[static_cast<size_t>(i)][static_cast<size_t>(r)] = from[r * columns_ + i];
+      for (int64_t i = 0; i < width; ++i)
+        w[static_cast<size_t>(i)][static_cast<size_t>(r)] = from[r * columns_ + i];
     const float* scales = flat.scale.const_data_ptr<float>();
     const float* zeros = flat.zero.const_data_ptr<float>();
     const int64_t grid_row = fits_groups() ? row : row_ + row;
@@ -159,9 +164,15 @@ class TileSolver {
       }
     }
     const at::Tensor& upper = problem_.factor.upper_II;
-    run_strip({.columns = width, .w = w.data(), .e = e.data(),
-               .upper = upper.const_data_ptr<float>() + block.begin * columns_ + block.begin, .upper_stride = columns_,
-               .scale = scale.data(), .low = low.data(), .high = high.data(), .group = block.group.data(),
+    run_strip({.columns = width,
+               .w = w.data(),
+               .e = e.data(),
+               .upper = upper.const_data_ptr<float>() + block.begin * columns_ + block.begin,
+               .upper_stride = columns_,
+               .scale = scale.data(),
+               .low = low.data(),
+               .high = high.data(),
+               .group = block.group.data(),
                .code = code.data()});
     float* error = errors.mutable_data_ptr<float>() + row * width;
     uint8_t* codes = codes_.mutable_data_ptr<uint8_t>() + row * columns_ + block.begin;
@@ -173,7 +184,8 @@ class TileSolver {
         const auto g = static_cast<size_t>(block.group[column]);
         error[r * width + i] = e[column][lane];
         loss += 0.5 * static_cast<double>(e[column][lane]) * static_cast<double>(e[column][lane]);
-        codes[r * columns_ + i] = static_cast<uint8_t>(static_cast<int32_t>(code[column][lane] - low[g][lane]));
+        codes[r * columns_ + i] =
+            static_cast<uint8_t>(static_cast<int32_t>(code[column][lane] - low[g][lane]));
       }
       losses_[static_cast<size_t>(row + r)] += loss;
     }

@@ -1,15 +1,17 @@
-// GPTQ for one weight matrix (Frantar et al. 2022, arXiv:2210.17323, algorithm 1): columns are rounded in order; the error of each
-// moves the columns that are still free so that tr((W - Q) H (W - Q)^T) grows least.
+// GPTQ for one weight matrix (Frantar et al. 2022, arXiv:2210.17323, algorithm 1): columns are rounded in
+// order; the error of each moves the columns that are still free so that tr((W - Q) H (W - Q)^T) grows least.
 //   q_i = Q(w_i),  e_i = (w_i - q_i) / U_ii,  w_j -= e_i U_ij for j > i;      H^-1 = U^T U (hessian.h)
 //
-// Groups that are not static are fitted (fit_group) when their first column is reached, to weights that carry every update so far:
-// a processing block never straddles the start of a group. (With act_order groups are formed of columns in processing order.)
-// Deviation: the reference code and toolkits that follow it fit such groups to weights without the updates of the running block
-// when group_size is below block_size; see docs/fidelity.md.
+// Groups that are not static are fitted (fit_group) when their first column is reached, to weights that carry
+// every update so far: a processing block never straddles the start of a group. (With act_order groups are
+// formed of columns in processing order.) Deviation: the reference code and toolkits that follow it fit such
+// groups to weights without the updates of the running block when group_size is below block_size; see
+// docs/fidelity.md.
 //
-// Rows are independent given U. They are solved in tiles of `row_tile`, each a function of its own rows only, so that tiles may later
-// go to different ranks without a change of bits. Deterministic for a fixed thread count; block_size changes low bits only.
-// Cost: O I^2 flops, most of it matrix products. Memory: two copies of a tile of W.
+// Rows are independent given U. They are solved in tiles of `row_tile`, each a function of its own rows only,
+// so that tiles may later go to different ranks without a change of bits. Deterministic for a fixed thread
+// count; block_size changes low bits only. Cost: O I^2 flops, most of it matrix products. Memory: two copies
+// of a tile of W.
 #pragma once
 
 #include <ATen/ATen.h>

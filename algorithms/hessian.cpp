@@ -17,12 +17,15 @@ at::Tensor hessian_of(InputStatistics statistics) {
   return statistics.gram_II.mul_(2.0 / static_cast<double>(statistics.sequences));
 }
 
-HessianFactor factor_hessian(const at::Tensor& hessian_II, double percdamp, bool act_order, const std::string& what) {
+HessianFactor factor_hessian(const at::Tensor& hessian_II, double percdamp, bool act_order,
+                             const std::string& what) {
   PTQ_CHECK(hessian_II.dim() == 2 && hessian_II.size(0) == hessian_II.size(1));
-  // Cauchy-Schwarz bounds the other elements, so that the diagonal of X^T X shows every NaN and infinity of X.
+  // Cauchy-Schwarz bounds the other elements, so that the diagonal of X^T X shows every NaN and infinity of
+  // X.
   at::Tensor diagonal = hessian_II.diagonal().to(at::kFloat).clone();
   if (!diagonal.isfinite().all().item<bool>())
-    throw UserError({{}, 0, what}, "calibration activations are not finite (NaN, infinity, or too large to square)");
+    throw UserError({{}, 0, what},
+                    "calibration activations are not finite (NaN, infinity, or too large to square)");
 
   HessianFactor factor;
   factor.dead_I = diagonal == 0;
@@ -46,7 +49,7 @@ HessianFactor factor_hessian(const at::Tensor& hessian_II, double percdamp, bool
         return factor;
       }
     }
-    PTQ_CHECK(factor.damping < max_damping, + what + ": Hessian is not positive semidefinite");
+    PTQ_CHECK(factor.damping < max_damping, +what + ": Hessian is not positive semidefinite");
   }
 }
 

@@ -1,6 +1,6 @@
-// The inverse Hessian in the form that GPTQ uses it (Frantar et al. 2022, arXiv:2210.17323, step 3): H = (2/n) X^T X of a linear's
-// input, damped; U upper triangular with H^-1 = U^T U. Row i of U, over U_ii, is the optimal update of columns i.. for an error
-// in column i when columns before i are fixed.
+// The inverse Hessian in the form that GPTQ uses it (Frantar et al. 2022, arXiv:2210.17323, step 3): H =
+// (2/n) X^T X of a linear's input, damped; U upper triangular with H^-1 = U^T U. Row i of U, over U_ii, is
+// the optimal update of columns i.. for an error in column i when columns before i are fixed.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -12,21 +12,24 @@
 namespace ptq {
 
 struct HessianFactor {
-  at::Tensor upper_II;     // float32, rows and columns in processing order
-  at::Tensor order_I;      // int64: the column that is processed at each position; undefined: the columns' own order
-  at::Tensor dead_I;       // bool, by column: inputs that are always 0
-  double damping = 0;      // the fraction of mean(diag H) that was added
+  at::Tensor upper_II;  // float32, rows and columns in processing order
+  at::Tensor
+      order_I;  // int64: the column that is processed at each position; undefined: the columns' own order
+  at::Tensor dead_I;   // bool, by column: inputs that are always 0
+  double damping = 0;  // the fraction of mean(diag H) that was added
 };
 
 // (2 / sequences) X^T X. Takes the statistics' gram as its storage.
 at::Tensor hessian_of(InputStatistics statistics);
 
-// percdamp * mean(diag H) is added to the diagonal; when the Cholesky factorization fails, 10 times as much, and so on up to 10
-// times the mean. Dead columns get H_dd = 1. act_order: columns by falling diag H, equal ones in their order.
-// `what` names the layer. Throws UserError when H is not finite, InternalError when no damping helps (H is then no Gram matrix).
-// Factorize, invert, factorize the inverse, as every published implementation does. (One factorization of the reversed matrix and a
-// triangular inverse give the same U with less rounding; codes then agree with llm-compressor's in 99.987 % instead of 99.9996 %,
-// and the speed is the same.) Deterministic for a fixed thread count. Cost: 4/3 I^3 flops.
-HessianFactor factor_hessian(const at::Tensor& hessian_II, double percdamp, bool act_order, const std::string& what);
+// percdamp * mean(diag H) is added to the diagonal; when the Cholesky factorization fails, 10 times as much,
+// and so on up to 10 times the mean. Dead columns get H_dd = 1. act_order: columns by falling diag H, equal
+// ones in their order. `what` names the layer. Throws UserError when H is not finite, InternalError when no
+// damping helps (H is then no Gram matrix). Factorize, invert, factorize the inverse, as every published
+// implementation does. (One factorization of the reversed matrix and a triangular inverse give the same U
+// with less rounding; codes then agree with llm-compressor's in 99.987 % instead of 99.9996 %, and the speed
+// is the same.) Deterministic for a fixed thread count. Cost: 4/3 I^3 flops.
+HessianFactor factor_hessian(const at::Tensor& hessian_II, double percdamp, bool act_order,
+                             const std::string& what);
 
 }  // namespace ptq

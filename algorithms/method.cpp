@@ -55,7 +55,8 @@ std::vector<std::string> complete_chain(std::vector<std::string> steps, const st
   for (size_t i = 0; i < steps.size(); ++i) {
     const std::string key = where_key + "[" + std::to_string(i) + "]";
     const StepKind kind = step_entry(steps[i], key).kind;
-    if (!seen.insert(steps[i]).second) throw UserError({{}, 0, key}, "'" + steps[i] + "' is in the chain twice");
+    if (!seen.insert(steps[i]).second)
+      throw UserError({{}, 0, key}, "'" + steps[i] + "' is in the chain twice");
     for (size_t j = 0; j < i; ++j) check_order(steps[j], step_entry(steps[j], key).kind, steps[i], kind, key);
     range = range || kind == StepKind::range;
     round = round || kind == StepKind::round;
@@ -64,10 +65,10 @@ std::vector<std::string> complete_chain(std::vector<std::string> steps, const st
     return std::find_if(steps.begin(), steps.end(),
                         [&](const std::string& step) { return wanted(step_entry(step, where_key).kind); });
   };
-  if (!round)
-    steps.insert(first([](StepKind kind) { return kind == StepKind::compensate; }), "rtn");
+  if (!round) steps.insert(first([](StepKind kind) { return kind == StepKind::compensate; }), "rtn");
   if (!range)
-    steps.insert(first([](StepKind kind) { return kind == StepKind::round || kind == StepKind::compensate; }), "minmax");
+    steps.insert(first([](StepKind kind) { return kind == StepKind::round || kind == StepKind::compensate; }),
+                 "minmax");
   return steps;
 }
 
@@ -80,7 +81,8 @@ std::string text_of(const Json& value, const std::string& key) {
 std::vector<std::string> step_names(const Json& value, const std::string& key) {
   if (!value.is_array()) throw UserError({{}, 0, key}, "must be a list of steps, not " + value.dump());
   std::vector<std::string> names;
-  for (size_t i = 0; i < value.size(); ++i) names.push_back(text_of(value[i], key + "[" + std::to_string(i) + "]"));
+  for (size_t i = 0; i < value.size(); ++i)
+    names.push_back(text_of(value[i], key + "[" + std::to_string(i) + "]"));
   return names;
 }
 
@@ -116,23 +118,23 @@ Method method_from_json(const Json& value, const std::string& where_key) {
   if (given.contains("name")) method.name = text_of(given.at("name"), path("name"));
   std::vector<std::string> asked;
   if (given.contains("steps")) {
-    if (given.contains("preset"))
-      throw UserError({{}, 0, path("preset")}, "give preset or steps, not both");
+    if (given.contains("preset")) throw UserError({{}, 0, path("preset")}, "give preset or steps, not both");
     asked = step_names(given.at("steps"), path("steps"));
     if (method.name.empty()) method.name = joined(asked);
   } else {
     std::string preset = method.name;
-    if (given.contains("preset"))
-      preset = text_of(given.at("preset"), path("preset"));
+    if (given.contains("preset")) preset = text_of(given.at("preset"), path("preset"));
     else if (preset.empty() || !MethodRegistry::get().find(preset))
-      throw UserError({{}, 0, where_key},
-                      "a method needs steps: [...] or preset: NAME when its name is not a preset's; allowed keys: name, "
-                      "preset, steps, input and the names of its steps; presets: " +
-                          [] {
-                            std::string names;
-                            for (const auto& name : MethodRegistry::get().names()) names += (names.empty() ? "" : ", ") + name;
-                            return names;
-                          }());
+      throw UserError(
+          {{}, 0, where_key},
+          "a method needs steps: [...] or preset: NAME when its name is not a preset's; allowed keys: name, "
+          "preset, steps, input and the names of its steps; presets: " +
+              [] {
+                std::string names;
+                for (const auto& name : MethodRegistry::get().names())
+                  names += (names.empty() ? "" : ", ") + name;
+                return names;
+              }());
     const MethodPreset& entry = preset_entry(preset, path("preset"));
     asked = entry.steps;
     method.input = entry.input;
@@ -160,14 +162,16 @@ Method method_from_json(const Json& value, const std::string& where_key) {
     const StepEntry& entry = step_entry(step, path(step));
     const Json options = given.contains(step) ? given.at(step) : Json::object();
     method.steps.push_back({step, complete_options(entry.options, options, path(step))});
-    entry.make(method.steps.back().options, path(step));  // refuses values out of range now, not in the middle of a run
+    entry.make(method.steps.back().options,
+               path(step));  // refuses values out of range now, not in the middle of a run
   }
   return method;
 }
 
 Json to_json(const Method& method) {
   Json steps = Json::array();
-  for (const StepConfig& config : method.steps) steps.push_back({{"step", config.step}, {"options", config.options}});
+  for (const StepConfig& config : method.steps)
+    steps.push_back({{"step", config.step}, {"options", config.options}});
   Json value = {{"steps", steps}};
   if (method.needs_calibration()) value["input"] = stream_name(method.input);
   return value;

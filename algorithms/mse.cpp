@@ -1,4 +1,5 @@
-// Range `mse`: the shrunk min-max range with the least error of the weights of each group. Equations: ranges.h.
+// Range `mse`: the shrunk min-max range with the least error of the weights of each group. Equations:
+// ranges.h.
 #include "algorithms/ranges.h"
 #include "core/error.h"
 
@@ -40,7 +41,8 @@ std::unique_ptr<Step> make(const Json& options, const std::string& where_key) {
   mse.candidates = options.at("candidates").get<int64_t>();
   mse.norm = options.at("norm").get<double>();
   const auto refuse = [&](const std::string& name, const std::string& allowed) {
-    throw UserError({{}, 0, where_key + "." + name}, "must be " + allowed + ", not " + options.at(name).dump());
+    throw UserError({{}, 0, where_key + "." + name},
+                    "must be " + allowed + ", not " + options.at(name).dump());
   };
   if (mse.steps < 1 || mse.steps > 100000) refuse("steps", "a whole number from 1 to 100000");
   if (mse.candidates < 1 || mse.candidates > mse.steps) refuse("candidates", "from 1 to steps");
@@ -49,7 +51,8 @@ std::unique_ptr<Step> make(const Json& options, const std::string& where_key) {
 }
 
 const StepRegistry::Registration registration(
-    "mse", {StepKind::range, "min-max range shrunk to the least sum of |w - Q(w)|^norm of each group (GPTQ's mse option)",
+    "mse", {StepKind::range,
+            "min-max range shrunk to the least sum of |w - Q(w)|^norm of each group (GPTQ's mse option)",
             options_of_mse(), make});
 
 }  // namespace

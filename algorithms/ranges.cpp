@@ -11,8 +11,8 @@
 namespace ptq {
 namespace {
 
-// Rows of a matrix padded so that columns divide into equal groups; padding repeats the row's last weight, which moves neither end
-// of the last group.
+// Rows of a matrix padded so that columns divide into equal groups; padding repeats the row's last weight,
+// which moves neither end of the last group.
 at::Tensor rows_of_groups(const at::Tensor& weight_OI, int64_t group) {
   const at::Tensor weight = weight_OI.to(at::kFloat).contiguous();
   const int64_t missing = (group - weight.size(1) % group) % group;
@@ -90,7 +90,9 @@ QuantGrid mse_grid(const at::Tensor& weight_OI, const WeightSpec& spec, const Ms
   const bool whole = spec.granularity == Granularity::tensor;
   const int64_t tile = whole ? rows : std::max<int64_t>(1, elements_at_once / columns);
   for (int64_t row = 0; row < rows; row += tile) {
-    const auto part = [&](const at::Tensor& t) { return whole ? t : t.slice(0, row, std::min(row + tile, rows)); };
+    const auto part = [&](const at::Tensor& t) {
+      return whole ? t : t.slice(0, row, std::min(row + tile, rows));
+    };
     const at::Tensor w = part(weight);
     MinMax shrunk{.min_OG = {}, .max_OG = {}, .group_of_column_I = ends.group_of_column_I};
     at::Tensor best_scale = part(best.scale_OG), best_zero = part(best.zero_OG);  // views of the result
@@ -102,10 +104,8 @@ QuantGrid mse_grid(const at::Tensor& weight_OI, const WeightSpec& spec, const Ms
       const QuantGrid candidate = grid_from_min_max(shrunk, spec, options.range);
       const at::Tensor error = fake_quantize(w, candidate).sub_(w).abs_().pow_(options.norm);
       at::Tensor sum;
-      if (whole)
-        sum = error.sum().view({1, 1});
-      else if (columns % group == 0)
-        sum = error.view({w.size(0), -1, group}).sum(2);
+      if (whole) sum = error.sum().view({1, 1});
+      else if (columns % group == 0) sum = error.view({w.size(0), -1, group}).sum(2);
       else  // a last group of fewer columns
         sum = at::zeros_like(least).index_add_(1, ends.group_of_column_I, error);
       const at::Tensor better = sum < least;
@@ -118,10 +118,12 @@ QuantGrid mse_grid(const at::Tensor& weight_OI, const WeightSpec& spec, const Ms
 }
 
 std::vector<StepOption> range_step_options() {
-  return {{"include_zero", false, "asymmetric ranges are widened to contain 0 (true as in compressed-tensors)"},
-          {"symmetric_scale", "restricted",
-           "restricted: max|w| / (2^(b-1) - 1), as the papers; full: max|w| / ((2^b - 1) / 2), as compressed-tensors"},
-          {"eps", 1e-5, "least max|w| (symmetric) or max - min (asymmetric) of a group; above 0"}};
+  return {
+      {"include_zero", false, "asymmetric ranges are widened to contain 0 (true as in compressed-tensors)"},
+      {"symmetric_scale", "restricted",
+       "restricted: max|w| / (2^(b-1) - 1), as the papers; full: max|w| / ((2^b - 1) / 2), as "
+       "compressed-tensors"},
+      {"eps", 1e-5, "least max|w| (symmetric) or max - min (asymmetric) of a group; above 0"}};
 }
 
 RangeOptions range_options_from_json(const Json& options, const std::string& where_key) {

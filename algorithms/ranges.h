@@ -1,7 +1,10 @@
-// Ranges: where the grid of a weight matrix lies, from the weights alone. Shared by the range steps and by searches over grids.
-//   symmetric:   s = max(max|w|, eps) / (2^(b-1) - 1)         ("restricted"; "full": / ((2^b - 1) / 2)),  z = 0
-//   asymmetric:  s = max(max w - min w, eps) / (2^b - 1),  z = clamp(-round_half_even(min w / s), 0, 2^b - 1)
-// over each row and group of columns (or row, or the whole matrix). float32; deterministic for a given number of threads.
+// Ranges: where the grid of a weight matrix lies, from the weights alone. Shared by the range steps and by
+// searches over grids.
+//   symmetric:   s = max(max|w|, eps) / (2^(b-1) - 1),  z = 0          (scale "full": / ((2^b - 1) / 2))
+//   asymmetric:  s = max(max w - min w, eps) / (2^b - 1)
+//                z = clamp(-round_half_even(min w / s), 0, 2^b - 1)
+// over each row and group of columns (or row, or the whole matrix). float32; deterministic for a given number
+// of threads.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -16,13 +19,14 @@
 namespace ptq {
 
 struct RangeOptions {
-  bool include_zero = false;          // asymmetric: min and max are moved to contain 0 (as compressed-tensors does)
+  bool include_zero = false;  // asymmetric: min and max are moved to contain 0 (as compressed-tensors does)
   bool full_symmetric_scale = false;  // symmetric: the range spans all 2^b codes' steps (compressed-tensors)
   double eps = 1e-5;                  // least max|w| or max - min
 };
 
-// Shrunk ranges: candidates p = 1 - i / steps, i in [0, candidates): both ends of the range times p; the p with the least
-// sum |w - Q(w)|^norm in each row and group wins, the widest on a tie (GPTQ's reference code calls it mse).
+// Shrunk ranges: candidates p = 1 - i / steps, i in [0, candidates): both ends of the range times p; the p
+// with the least sum |w - Q(w)|^norm in each row and group wins, the widest on a tie (GPTQ's reference code
+// calls it mse).
 struct MseOptions {
   RangeOptions range;
   int64_t candidates = 80;  // of `steps`: p from 1.00 to 0.21
@@ -36,8 +40,8 @@ struct MinMax {
   at::Tensor group_of_column_I;
 };
 
-// `what` names the layer in messages. Throws UserError when group_size does not divide the columns (see group_columns), and when
-// weights are not finite.
+// `what` names the layer in messages. Throws UserError when group_size does not divide the columns (see
+// group_columns), and when weights are not finite.
 MinMax weight_min_max(const at::Tensor& weight_OI, const WeightSpec& spec, const std::string& what);
 QuantGrid grid_from_min_max(const MinMax& ends, const WeightSpec& spec, const RangeOptions& options = {});
 
@@ -50,7 +54,8 @@ QuantGrid mse_grid(const at::Tensor& weight_OI, const WeightSpec& spec, const Ms
 // The same spec with one group for each row: what fit_group's callers have.
 WeightSpec one_group(WeightSpec spec);
 
-// The options that every range step shares, and their values from complete options. Throws UserError for illegal values.
+// The options that every range step shares, and their values from complete options. Throws UserError for
+// illegal values.
 std::vector<StepOption> range_step_options();
 RangeOptions range_options_from_json(const Json& options, const std::string& where_key);
 

@@ -16,19 +16,25 @@ class RtnStep : public Step {
       const auto grid = task.grids.find(linear->name);
       PTQ_CHECK(grid != task.grids.end());
       check_finite(linear->weight_OI, linear->name);
-      linear->set_quantized(
-          {.codes_OI = quantize(linear->weight_OI, grid->second), .grid = grid->second, .bits = task.spec.weights.bits});
+      linear->set_quantized({.codes_OI = quantize(linear->weight_OI, grid->second),
+                             .grid = grid->second,
+                             .bits = task.spec.weights.bits});
       if (task.heartbeat) task.heartbeat();
     }
   }
 };
 
-const StepRegistry::Registration registration(
-    "rtn", {StepKind::round, "round to nearest, half to even", {},
-            [](const Json&, const std::string&) -> std::unique_ptr<Step> { return std::make_unique<RtnStep>(); }});
+const StepRegistry::Registration registration("rtn",
+                                              {StepKind::round,
+                                               "round to nearest, half to even",
+                                               {},
+                                               [](const Json&, const std::string&) -> std::unique_ptr<Step> {
+                                                 return std::make_unique<RtnStep>();
+                                               }});
 
-const MethodRegistry::Registration preset("rtn", {.help = "round to nearest on min-max grids; needs no calibration",
-                                                  .steps = {"rtn"}});
+const MethodRegistry::Registration preset("rtn",
+                                          {.help = "round to nearest on min-max grids; needs no calibration",
+                                           .steps = {"rtn"}});
 
 }  // namespace
 }  // namespace ptq

@@ -49,7 +49,9 @@ void mirror_upper(at::Tensor& square_II) {
     const at::Tensor corner = square_II.narrow(0, i, rows).narrow(1, i, rows);
     corner.copy_(corner.triu() + corner.triu(1).t());
     if (i + rows < columns)
-      square_II.slice(0, i + rows).narrow(1, i, rows).copy_(square_II.narrow(0, i, rows).slice(1, i + rows).t());
+      square_II.slice(0, i + rows)
+          .narrow(1, i, rows)
+          .copy_(square_II.narrow(0, i, rows).slice(1, i + rows).t());
   }
 }
 
@@ -137,22 +139,21 @@ std::vector<at::Tensor> subset_inputs(const DecoderBlock& block, const std::vect
                                       const std::function<void()>& heartbeat) {
   std::vector<at::Tensor> result;
   const std::array kinds = {kind};
-  visit_subset_inputs(block, inputs_TD, context, kinds,
-                      [&](SubsetKind, int64_t, const at::Tensor& x_TI) { result.push_back(x_TI); }, heartbeat);
+  visit_subset_inputs(
+      block, inputs_TD, context, kinds,
+      [&](SubsetKind, int64_t, const at::Tensor& x_TI) { result.push_back(x_TI); }, heartbeat);
   return result;
 }
 
-std::map<SubsetKind, InputStatistics> subset_statistics(const DecoderBlock& block,
-                                                        const std::vector<at::Tensor>& inputs_TD,
-                                                        const ForwardContext& context,
-                                                        std::span<const SubsetKind> kinds, StatisticsKinds what,
-                                                        const std::function<void()>& heartbeat) {
+std::map<SubsetKind, InputStatistics> subset_statistics(
+    const DecoderBlock& block, const std::vector<at::Tensor>& inputs_TD, const ForwardContext& context,
+    std::span<const SubsetKind> kinds, StatisticsKinds what, const std::function<void()>& heartbeat) {
   std::map<SubsetKind, StatisticsCollector> collectors;
   for (const SubsetKind kind : kinds)
     collectors.emplace(kind, StatisticsCollector(static_cast<int64_t>(inputs_TD.size()), what));
-  visit_subset_inputs(block, inputs_TD, context, kinds,
-                      [&](SubsetKind kind, int64_t, const at::Tensor& x_TI) { collectors.at(kind).add(x_TI); },
-                      heartbeat);
+  visit_subset_inputs(
+      block, inputs_TD, context, kinds,
+      [&](SubsetKind kind, int64_t, const at::Tensor& x_TI) { collectors.at(kind).add(x_TI); }, heartbeat);
   std::map<SubsetKind, InputStatistics> result;
   for (auto& [kind, collector] : collectors) result.emplace(kind, collector.finish());
   return result;

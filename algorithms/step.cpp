@@ -21,7 +21,8 @@ bool same_type(const Json& option, const Json& given) {
 
 }  // namespace
 
-Json complete_options(const std::vector<StepOption>& options, const Json& given, const std::string& where_key) {
+Json complete_options(const std::vector<StepOption>& options, const Json& given,
+                      const std::string& where_key) {
   Json complete = Json::object();
   std::vector<std::string> names;
   for (const StepOption& option : options) {
@@ -29,7 +30,8 @@ Json complete_options(const std::vector<StepOption>& options, const Json& given,
     names.push_back(option.name);
   }
   if (given.is_null()) return complete;
-  if (!given.is_object()) throw UserError({{}, 0, where_key}, "must be a mapping of options, not " + given.dump());
+  if (!given.is_object())
+    throw UserError({{}, 0, where_key}, "must be a mapping of options, not " + given.dump());
   for (const auto& [name, value] : given.items()) {
     const std::string key = where_key.empty() ? name : where_key + "." + name;
     if (!complete.contains(name))
@@ -39,12 +41,9 @@ Json complete_options(const std::vector<StepOption>& options, const Json& given,
     if (!same_type(slot, value))
       throw UserError({{}, 0, key}, "must be " + type_name(slot) + ", not " + value.dump());
     // One representation of equal values: what is hashed must not depend on how a number was written.
-    if (slot.is_number_float())
-      slot = value.get<double>();
-    else if (slot.is_number())
-      slot = value.get<int64_t>();
-    else
-      slot = value;
+    if (slot.is_number_float()) slot = value.get<double>();
+    else if (slot.is_number()) slot = value.get<int64_t>();
+    else slot = value;
   }
   return complete;
 }

@@ -12,11 +12,12 @@
 namespace ptq {
 namespace {
 
-// Adding and taking away 1.5 * 2^23 rounds |x| < 2^22 half to even, and becomes vector code on any instruction set.
+// Adding and taking away 1.5 * 2^23 rounds |x| < 2^22 half to even, and becomes vector code on any
+// instruction set.
 constexpr float round_magic = 12582912.0f;
 
-// Codes of `count` weights that share a scale. The integer bounds commute with rounding, so that clamping first gives
-// clamp(round(w / s), low, high) and keeps the argument small enough for the magic number.
+// Codes of `count` weights that share a scale. The integer bounds commute with rounding, so that clamping
+// first gives clamp(round(w / s), low, high) and keeps the argument small enough for the magic number.
 PTQ_SIMD_CLONES void quantize_run(const float* weight, int64_t count, float scale, float low, float high,
                                   float offset, uint8_t* codes) {
 #pragma omp simd
@@ -26,7 +27,8 @@ PTQ_SIMD_CLONES void quantize_run(const float* weight, int64_t count, float scal
   }
 }
 
-PTQ_SIMD_CLONES void dequantize_run(const uint8_t* codes, int64_t count, float scale, float offset, float* weight) {
+PTQ_SIMD_CLONES void dequantize_run(const uint8_t* codes, int64_t count, float scale, float offset,
+                                    float* weight) {
 #pragma omp simd
   for (int64_t i = 0; i < count; ++i) weight[i] = (static_cast<float>(codes[i]) - offset) * scale;
 }
@@ -99,7 +101,8 @@ at::Tensor quantize(const at::Tensor& weight_OI, const QuantGrid& grid) {
   uint8_t* to = codes.mutable_data_ptr<uint8_t>();
   for_each_run(grid, weight.size(0), columns, [&](int64_t row, const Run& run, float scale, float zero) {
     const int64_t at = row * columns + run.begin;
-    quantize_run(from + at, run.end - run.begin, scale, grid.qmin - zero, grid.qmax - zero, zero - grid.qmin, to + at);
+    quantize_run(from + at, run.end - run.begin, scale, grid.qmin - zero, grid.qmax - zero, zero - grid.qmin,
+                 to + at);
   });
   return codes;
 }

@@ -1,5 +1,6 @@
-// PTQ_SIMD_CLONES: builds a function once for each instruction set and picks one when the program starts. Only for loops whose
-// elements are independent: without contraction (see CMakeLists.txt) every clone then gives the same bits.
+// PTQ_SIMD_CLONES: builds a function once for each instruction set and picks one when the program starts.
+// Only for loops whose elements are independent: without contraction (see CMakeLists.txt) every clone then
+// gives the same bits.
 #pragma once
 
 // Sanitizers run before the resolvers of such functions may.

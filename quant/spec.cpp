@@ -50,7 +50,8 @@ class Fields {
     if (!has(name)) return otherwise;
     const Json& value = value_.at(name);
     if (!value.is_number_integer()) refuse(name, allowed);
-    if (value.is_number_unsigned() && value.get<uint64_t>() > static_cast<uint64_t>(high)) refuse(name, allowed);
+    if (value.is_number_unsigned() && value.get<uint64_t>() > static_cast<uint64_t>(high))
+      refuse(name, allowed);
     if (value.get<int64_t>() < low || value.get<int64_t>() > high) refuse(name, allowed);
     return value.get<int64_t>();
   }
@@ -82,8 +83,9 @@ WeightSpec weight_spec_from_json(const Json& value, const std::string& key) {
       if (fields.has(name))
         throw UserError({{}, 0, fields.path(name)},
                         "is read with granularity: group only, and the granularity is " + granularity);
-  spec.group_size = fields.integer("group_size", spec.group_size, 1, int64_t{1} << 31,
-                                   "a whole number of columns from 1 (one scale a row: granularity: channel)");
+  spec.group_size =
+      fields.integer("group_size", spec.group_size, 1, int64_t{1} << 31,
+                     "a whole number of columns from 1 (one scale a row: granularity: channel)");
   fields.read("allow_partial_group", spec.allow_partial_group);
   return spec;
 }
@@ -123,7 +125,8 @@ Json to_json(const QuantSpec& spec) {
 QuantSpec quant_spec_from_json(const Json& value, const std::string& where_key) {
   const Fields fields(value, where_key, {"name", "weights"});
   QuantSpec spec;
-  if (fields.has("weights")) spec.weights = weight_spec_from_json(value.at("weights"), fields.path("weights"));
+  if (fields.has("weights"))
+    spec.weights = weight_spec_from_json(value.at("weights"), fields.path("weights"));
   fields.read("name", spec.name);
   if (spec.name.empty()) spec.name = default_name(spec.weights);
   return spec;

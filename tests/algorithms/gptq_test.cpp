@@ -37,11 +37,16 @@ struct Options {
   double percdamp = 0.01;
 };
 
-GptqSolution solve(const at::Tensor& weight, const at::Tensor& hessian, const WeightSpec& spec, const Options& options = {}) {
+GptqSolution solve(const at::Tensor& weight, const at::Tensor& hessian, const WeightSpec& spec,
+                   const Options& options = {}) {
   const HessianFactor factor = factor_hessian(hessian, options.percdamp, options.act_order, "layer");
   const QuantGrid grid = minmax_grid(weight, spec);
-  return gptq_solve({.weight_OI = weight, .factor = factor, .spec = spec, .grid = grid,
-                     .fit_group = options.static_groups ? nullptr : minmax_fit(spec), .block_size = options.block_size});
+  return gptq_solve({.weight_OI = weight,
+                     .factor = factor,
+                     .spec = spec,
+                     .grid = grid,
+                     .fit_group = options.static_groups ? nullptr : minmax_fit(spec),
+                     .block_size = options.block_size});
 }
 
 at::Tensor values(const QuantizedWeight& weight) { return dequantize(weight.codes_OI, weight.grid); }
@@ -52,12 +57,13 @@ double objective(const at::Tensor& weight, const at::Tensor& rounded, const at::
   return d.mm(hessian.to(at::kDouble)).mul(d).sum().item<double>();
 }
 
-// GPTQ from its definition, in float64, without Cholesky and without blocks: column i is rounded and the rest moves by the
-// inverse of what is left of H (Frantar et al. 2022, equations 2 and 3).
+// GPTQ from its definition, in float64, without Cholesky and without blocks: column i is rounded and the rest
+// moves by the inverse of what is left of H (Frantar et al. 2022, equations 2 and 3).
 QuantizedWeight by_definition(const at::Tensor& weight, const at::Tensor& hessian, const WeightSpec& spec,
                               const Options& options) {
   const int64_t columns = weight.size(1), group = group_columns(spec, columns, "w");
-  const at::Tensor order = options.act_order ? at::argsort(hessian.diagonal(), true, 0, true) : at::arange(columns);
+  const at::Tensor order =
+      options.act_order ? at::argsort(hessian.diagonal(), true, 0, true) : at::arange(columns);
   at::Tensor w = weight.to(at::kDouble).index_select(1, order).clone();
   at::Tensor h = hessian.to(at::kDouble).index_select(0, order).index_select(1, order).clone();
   h.diagonal().add_(options.percdamp * h.diagonal().mean().item<double>());
@@ -89,7 +95,9 @@ QuantizedWeight by_definition(const at::Tensor& weight, const at::Tensor& hessia
   return result;
 }
 
-double equal_share(const at::Tensor& a, const at::Tensor& b) { return (a == b).to(at::kDouble).mean().item<double>(); }
+double equal_share(const at::Tensor& a, const at::Tensor& b) {
+  return (a == b).to(at::kDouble).mean().item<double>();
+}
 
 TEST(HessianFactor, IsTheUpperFactorOfTheInverse) {
   const at::Tensor h = correlated_hessian(40);
@@ -125,21 +133,29 @@ TEST(HessianFactor, RefusesWhatIsNotFiniteAndWhatIsNoGramMatrix) {
     factor_hessian(h, 0.01, false, "model.layers.5.mlp.down_proj");
     FAIL();
   } catch (const UserError& error) {
-    EXPECT_THAT(error.what(), HasSubstr("model.layers.5.mlp.down_proj: calibration activations are not finite"));
+    EXPECT_THAT(error.what(),
+                HasSubstr("model.layers.5.mlp.down_proj: calibration activations are not finite"));
   }
   EXPECT_THROW(factor_hessian(-at::eye(4), 0.01, false, "layer"), InternalError);
 }
 
-// W = [1.4, 1], H = [[2, 1], [1, 2]], integers as the grid. H^-1 = [[2, -1], [-1, 2]] / 3. Column 0: q = 1, error 0.4, and column 1 moves
-// by -0.4 * (-1/3) / (2/3) = +0.2 to 1.2, q = 1. With W = [1.4, 1.4] it moves to 1.6 and q = 2, where RTN gives 1.
+// W = [1.4, 1], H = [[2, 1], [1, 2]], integers as the grid. H^-1 = [[2, -1], [-1, 2]] / 3. Column 0: q = 1,
+// error 0.4, and column 1 moves by -0.4 * (-1/3) / (2/3) = +0.2 to 1.2, q = 1. With W = [1.4, 1.4] it moves
+// to 1.6 and q = 2, where RTN gives 1.
 TEST(Gptq, ByHand) {
   const at::Tensor h = matrix({2, 1, 1, 2}, 2);
   const HessianFactor factor = factor_hessian(h, 0.0, false, "layer");
   const WeightSpec spec{.bits = 4, .granularity = Granularity::channel};
-  const QuantGrid integers{.scale_OG = at::ones({2, 1}), .zero_OG = at::zeros({2, 1}), .qmin = 0, .qmax = 15,
+  const QuantGrid integers{.scale_OG = at::ones({2, 1}),
+                           .zero_OG = at::zeros({2, 1}),
+                           .qmin = 0,
+                           .qmax = 15,
                            .group_of_column_I = consecutive_groups(2, 2)};
-  const GptqSolution solution = gptq_solve({.weight_OI = matrix({1.4, 1, 1.4, 1.4}, 2), .factor = factor, .spec = spec,
-                                            .grid = integers, .fit_group = nullptr});
+  const GptqSolution solution = gptq_solve({.weight_OI = matrix({1.4, 1, 1.4, 1.4}, 2),
+                                            .factor = factor,
+                                            .spec = spec,
+                                            .grid = integers,
+                                            .fit_group = nullptr});
   EXPECT_TRUE(solution.weight.codes_OI.equal(matrix({1, 1, 1, 2}, 2).to(at::kByte)));
   // Half of d H d^T: rows d = (0.4, 0) and (0.4, -0.6): 0.16 and 0.16 - 0.24 + 0.36
   EXPECT_NEAR(solution.loss, 0.16 + 0.28, 1e-6);
@@ -151,7 +167,8 @@ TEST(Gptq, OfAnIdentityHessianIsRtn) {
     for (const bool static_groups : {false, true}) {
       const WeightSpec spec{.bits = 3, .group_size = 32};
       const GptqSolution solution =
-          solve(weight, at::eye(96), spec, {.act_order = act_order, .static_groups = static_groups, .block_size = 20});
+          solve(weight, at::eye(96), spec,
+                {.act_order = act_order, .static_groups = static_groups, .block_size = 20});
       EXPECT_TRUE(values(solution.weight).equal(fake_quantize(weight, minmax_grid(weight, spec))));
     }
 }
@@ -162,15 +179,18 @@ struct Case {
 };
 
 std::vector<Case> cases() {
-  const WeightSpec group{.bits = 3, .group_size = 24}, channel{.bits = 3, .symmetric = true, .granularity = Granularity::channel},
-      tensor{.bits = 4, .granularity = Granularity::tensor}, partial{.bits = 2, .group_size = 40, .allow_partial_group = true};
+  const WeightSpec group{.bits = 3, .group_size = 24},
+      channel{.bits = 3, .symmetric = true, .granularity = Granularity::channel},
+      tensor{.bits = 4, .granularity = Granularity::tensor},
+      partial{.bits = 2, .group_size = 40, .allow_partial_group = true};
   std::vector<Case> all;
   for (const WeightSpec& spec : {group, channel, tensor, partial})
     for (const bool act_order : {false, true})
       for (const bool static_groups : {false, true}) {
         if (spec.granularity != Granularity::group && !static_groups) continue;
         for (const int64_t block_size : {1, 7, 24, 128})
-          all.push_back({spec, {.act_order = act_order, .static_groups = static_groups, .block_size = block_size}});
+          all.push_back(
+              {spec, {.act_order = act_order, .static_groups = static_groups, .block_size = block_size}});
       }
   return all;
 }
@@ -181,10 +201,11 @@ TEST(Gptq, IsTheDefinitionForEveryGroupingAndBlockSize) {
     const QuantizedWeight expected = by_definition(weight, h, c.spec, c.options);
     const QuantizedWeight got = solve(weight, h, c.spec, c.options).weight;
     EXPECT_TRUE(got.grid.group_of_column_I.equal(expected.grid.group_of_column_I));
-    // float32 against float64: a weight in a thousand may sit on a boundary, and what follows it in its row then differs.
+    // float32 against float64: a weight in a thousand may sit on a boundary, and what follows it in its row
+    // then differs.
     EXPECT_GE(equal_share(got.codes_OI, expected.codes_OI), 0.98)
-        << to_json(QuantSpec{.name = "", .weights = c.spec}) << " act_order " << c.options.act_order << " static "
-        << c.options.static_groups << " block " << c.options.block_size;
+        << to_json(QuantSpec{.name = "", .weights = c.spec}) << " act_order " << c.options.act_order
+        << " static " << c.options.static_groups << " block " << c.options.block_size;
   }
 }
 
@@ -213,7 +234,8 @@ TEST(Gptq, StaticGroupsKeepTheirColumnsUnderActOrder) {
   EXPECT_TRUE(fixed.grid.group_of_column_I.equal(before.group_of_column_I));
   EXPECT_DOUBLE_EQ(fixed.bits_per_weight(), 4 + 20.0 / 16);
   const QuantizedWeight moved = solve(weight, h, spec, {.act_order = true, .static_groups = false}).weight;
-  EXPECT_DOUBLE_EQ(moved.bits_per_weight(), 4 + 20.0 / 16 + 2.0 / 16) << "an index of 2 bits a column for 16 rows";
+  EXPECT_DOUBLE_EQ(moved.bits_per_weight(), 4 + 20.0 / 16 + 2.0 / 16)
+      << "an index of 2 bits a column for 16 rows";
 }
 
 TEST(Gptq, DeadColumnsBecomeZeroAndMoveNothing) {
@@ -237,10 +259,13 @@ TEST(Gptq, RowsDoNotDependOnTheirNeighbours) {
   EXPECT_TRUE(all.slice(0, row_tile).equal(tail));
 }
 
-Method gptq_method(const Json& options) { return method_from_json({{"preset", "gptq"}, {"gptq", options}}, ""); }
+Method gptq_method(const Json& options) {
+  return method_from_json({{"preset", "gptq"}, {"gptq", options}}, "");
+}
 
 double output_error(const Method& method) {
-  test::RandomBlock made({.hidden = 32, .intermediate = 48, .heads = 4, .kv_heads = 2, .head_dim = 8}, 1, 8, 64);
+  test::RandomBlock made({.hidden = 32, .intermediate = 48, .heads = 4, .kv_heads = 2, .head_dim = 8}, 1, 8,
+                         64);
   // Correlated channels, as real hidden states have: with white ones there is nothing to make up for.
   const at::Tensor mix = normal({32, 32}, 21).mm(at::diag(at::linspace(-3, 0, 32).exp()));
   for (at::Tensor& h_TD : made.inputs_TD) h_TD = h_TD.mm(mix.mm(mix.t()));
@@ -249,7 +274,8 @@ double output_error(const Method& method) {
   BlockTask task = made.task();
   quantize_block(method, task);
   double error = 0;
-  for (size_t n = 0; n < before.size(); ++n) error += (made.output(n) - before[n]).square().sum().item<double>();
+  for (size_t n = 0; n < before.size(); ++n)
+    error += (made.output(n) - before[n]).square().sum().item<double>();
   return error;
 }
 
@@ -260,7 +286,8 @@ TEST(GptqStep, BringsABlocksOutputNearerThanRtn) {
       EXPECT_LT(output_error(gptq_method({{"true_sequential", sequential}, {"act_order", act_order}})), rtn);
 }
 
-// Inputs of a subset come through the quantized linears before it: the pieces that gptq.cpp runs give what a whole forward pass gives.
+// Inputs of a subset come through the quantized linears before it: the pieces that gptq.cpp runs give what a
+// whole forward pass gives.
 TEST(GptqStep, TrueSequentialReadsTheQuantizedBlock) {
   test::RandomBlock made({});
   const DecoderBlock before = made.block;
@@ -269,15 +296,20 @@ TEST(GptqStep, TrueSequentialReadsTheQuantizedBlock) {
   DecoderBlock half = made.block;
   half.down = before.down;  // everything before `down` is quantized
   const auto statistics = subset_statistics(half, made.inputs_TD, made.context, all_subsets, {.gram = true});
-  const HessianFactor factor = factor_hessian(hessian_of(statistics.at(SubsetKind::down)), 0.01, false, "down");
+  const HessianFactor factor =
+      factor_hessian(hessian_of(statistics.at(SubsetKind::down)), 0.01, false, "down");
   const QuantGrid grid = minmax_grid(before.down.weight_OI, made.spec.weights);
-  const GptqSolution again = gptq_solve({.weight_OI = before.down.weight_OI, .factor = factor, .spec = made.spec.weights,
-                                         .grid = grid, .fit_group = minmax_fit(made.spec.weights)});
+  const GptqSolution again = gptq_solve({.weight_OI = before.down.weight_OI,
+                                         .factor = factor,
+                                         .spec = made.spec.weights,
+                                         .grid = grid,
+                                         .fit_group = minmax_fit(made.spec.weights)});
   EXPECT_GE(equal_share(again.weight.codes_OI, made.block.down.quantized->codes_OI), 0.99);
 }
 
 TEST(GptqStep, KeepsLossAndDampingOfEveryLinear) {
-  test::RandomBlock made({.hidden = 32, .intermediate = 48, .head_dim = 8}, 1, 1, 4);  // 4 tokens: every Hessian is singular
+  test::RandomBlock made({.hidden = 32, .intermediate = 48, .head_dim = 8}, 1, 1,
+                         4);  // 4 tokens: every Hessian is singular
   BlockTask task = made.task();
   quantize_block(gptq_method({{"percdamp", 0.0}}), task);
   for (const Linear* linear : made.block.linears()) {
@@ -297,7 +329,8 @@ TEST(GptqStep, RefusesNanInputsAndWeightsByLayer) {
       quantize_block(gptq_method({{"true_sequential", sequential}}), task);
       FAIL();
     } catch (const UserError& error) {
-      EXPECT_THAT(error.what(), HasSubstr("model.layers.3.self_attn.q_proj: calibration activations are not finite"));
+      EXPECT_THAT(error.what(),
+                  HasSubstr("model.layers.3.self_attn.q_proj: calibration activations are not finite"));
     }
   }
   test::RandomBlock made({});

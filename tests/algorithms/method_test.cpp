@@ -40,7 +40,8 @@ TEST(Method, EveryStepHasHelpAndIsMadeOfItsDefaults) {
   for (const std::string& name : StepRegistry::get().names()) {
     const StepEntry& entry = *StepRegistry::get().find(name);
     EXPECT_FALSE(entry.help.empty()) << name;
-    for (const StepOption& option : entry.options) EXPECT_FALSE(option.help.empty()) << name << "." << option.name;
+    for (const StepOption& option : entry.options)
+      EXPECT_FALSE(option.help.empty()) << name << "." << option.name;
     const auto step = entry.make(complete_options(entry.options, Json::object(), name), name);
     EXPECT_EQ(step->kind(), entry.kind) << name;
   }
@@ -56,7 +57,8 @@ TEST(Method, ABareNameIsAPreset) {
 }
 
 TEST(Method, OptionsGoUnderTheStepsName) {
-  const Method method = parse(R"({"name": "gptq-ao", "preset": "gptq", "gptq": {"act_order": true, "percdamp": 1}})");
+  const Method method =
+      parse(R"({"name": "gptq-ao", "preset": "gptq", "gptq": {"act_order": true, "percdamp": 1}})");
   EXPECT_EQ(method.name, "gptq-ao");
   const Json& options = method.steps.back().options;
   EXPECT_EQ(options.at("act_order"), true);
@@ -65,8 +67,10 @@ TEST(Method, OptionsGoUnderTheStepsName) {
 }
 
 TEST(Method, ANameOfAPresetNeedsNoOtherKey) {
-  EXPECT_THAT(chain(parse(R"({"name": "gptq", "gptq": {"act_order": true}})")), ElementsAre("minmax", "gptq"));
-  EXPECT_THAT(chain(parse(R"({"preset": "rtn", "minmax": {"include_zero": true}})")), ElementsAre("minmax", "rtn"));
+  EXPECT_THAT(chain(parse(R"({"name": "gptq", "gptq": {"act_order": true}})")),
+              ElementsAre("minmax", "gptq"));
+  EXPECT_THAT(chain(parse(R"({"preset": "rtn", "minmax": {"include_zero": true}})")),
+              ElementsAre("minmax", "rtn"));
 }
 
 TEST(Method, ChainsGetARangeAndARounding) {
@@ -76,40 +80,55 @@ TEST(Method, ChainsGetARangeAndARounding) {
 }
 
 TEST(Method, TheHashedFormHasNoNameAndNoInputWhereNoneIsRead) {
-  EXPECT_EQ(canonical(to_json(parse(R"({"name": "mine", "preset": "rtn", "input": "full_precision"})"))),
-            R"({"steps":[{"options":{"eps":1e-05,"include_zero":false,"symmetric_scale":"restricted"},"step":"minmax"},)"
-            R"({"options":{},"step":"rtn"}]})");
+  EXPECT_EQ(
+      canonical(to_json(parse(R"({"name": "mine", "preset": "rtn", "input": "full_precision"})"))),
+      R"({"steps":[{"options":{"eps":1e-05,"include_zero":false,"symmetric_scale":"restricted"},"step":"minmax"},)"
+      R"({"options":{},"step":"rtn"}]})");
   EXPECT_EQ(to_json(parse(R"({"preset": "gptq", "input": "full_precision"})")).at("input"), "full_precision");
 }
 
 TEST(Method, RefusesWithTheReason) {
-  EXPECT_THAT(refusal(R"("gpqt")"), AllOf(HasSubstr("methods[0]: unknown method 'gpqt'"), HasSubstr("did you mean 'gptq'")));
+  EXPECT_THAT(refusal(R"("gpqt")"),
+              AllOf(HasSubstr("methods[0]: unknown method 'gpqt'"), HasSubstr("did you mean 'gptq'")));
   EXPECT_THAT(refusal(R"({"steps": []})"), HasSubstr("methods[0].steps: the chain is empty"));
   EXPECT_THAT(refusal(R"({"steps": ["round"]})"), HasSubstr("methods[0].steps[0]: unknown step 'round'"));
-  EXPECT_THAT(refusal(R"({"steps": ["rtn", "gptq"]})"), HasSubstr("'gptq' cannot follow 'rtn': a chain rounds once"));
+  EXPECT_THAT(refusal(R"({"steps": ["rtn", "gptq"]})"),
+              HasSubstr("'gptq' cannot follow 'rtn': a chain rounds once"));
   EXPECT_THAT(refusal(R"({"steps": ["gptq", "mse"]})"), HasSubstr("a range must come before"));
   EXPECT_THAT(refusal(R"({"steps": ["mse", "mse"]})"), HasSubstr("in the chain twice"));
-  EXPECT_THAT(refusal(R"({"name": "mine"})"), AllOf(HasSubstr("allowed keys: name, preset, steps, input"), HasSubstr("gptq")));
+  EXPECT_THAT(refusal(R"({"name": "mine"})"),
+              AllOf(HasSubstr("allowed keys: name, preset, steps, input"), HasSubstr("gptq")));
   EXPECT_THAT(refusal(R"({})"), HasSubstr("a method needs steps"));
   EXPECT_THAT(refusal(R"({"preset": "gptq", "steps": ["rtn"]})"), HasSubstr("preset or steps, not both"));
-  EXPECT_THAT(refusal(R"({"preset": "gptq", "mse": {}})"), HasSubstr("methods[0].mse: options of a step that is not in the chain"));
-  EXPECT_THAT(refusal(R"({"preset": "gptq", "gptq": {"actorder": true}})"),
-              AllOf(HasSubstr("methods[0].gptq.actorder: unknown option"), HasSubstr("did you mean 'act_order'")));
-  EXPECT_THAT(refusal(R"({"preset": "gptq", "gptq": {"act_order": 1}})"), HasSubstr("must be true or false, not 1"));
-  EXPECT_THAT(refusal(R"({"preset": "gptq", "gptq": {"block_size": 2.5}})"), HasSubstr("must be a whole number, not 2.5"));
-  EXPECT_THAT(refusal(R"({"preset": "gptq", "gptq": {"block_size": 0}})"), HasSubstr("from 1 to 65536, not 0"));
-  EXPECT_THAT(refusal(R"({"preset": "gptq", "gptq": {"percdamp": -0.1}})"), HasSubstr("gptq.percdamp: must be from 0 to 10"));
-  EXPECT_THAT(refusal(R"({"preset": "rtn", "minmax": {"symmetric_scale": "half"}})"), HasSubstr("allowed: restricted, full"));
-  EXPECT_THAT(refusal(R"({"preset": "rtn", "minmax": {"eps": 0}})"), HasSubstr("minmax.eps: must be above 0"));
-  EXPECT_THAT(refusal(R"({"steps": ["mse"], "mse": {"candidates": 101}})"), HasSubstr("mse.candidates: must be from 1 to steps"));
+  EXPECT_THAT(refusal(R"({"preset": "gptq", "mse": {}})"),
+              HasSubstr("methods[0].mse: options of a step that is not in the chain"));
+  EXPECT_THAT(
+      refusal(R"({"preset": "gptq", "gptq": {"actorder": true}})"),
+      AllOf(HasSubstr("methods[0].gptq.actorder: unknown option"), HasSubstr("did you mean 'act_order'")));
+  EXPECT_THAT(refusal(R"({"preset": "gptq", "gptq": {"act_order": 1}})"),
+              HasSubstr("must be true or false, not 1"));
+  EXPECT_THAT(refusal(R"({"preset": "gptq", "gptq": {"block_size": 2.5}})"),
+              HasSubstr("must be a whole number, not 2.5"));
+  EXPECT_THAT(refusal(R"({"preset": "gptq", "gptq": {"block_size": 0}})"),
+              HasSubstr("from 1 to 65536, not 0"));
+  EXPECT_THAT(refusal(R"({"preset": "gptq", "gptq": {"percdamp": -0.1}})"),
+              HasSubstr("gptq.percdamp: must be from 0 to 10"));
+  EXPECT_THAT(refusal(R"({"preset": "rtn", "minmax": {"symmetric_scale": "half"}})"),
+              HasSubstr("allowed: restricted, full"));
+  EXPECT_THAT(refusal(R"({"preset": "rtn", "minmax": {"eps": 0}})"),
+              HasSubstr("minmax.eps: must be above 0"));
+  EXPECT_THAT(refusal(R"({"steps": ["mse"], "mse": {"candidates": 101}})"),
+              HasSubstr("mse.candidates: must be from 1 to steps"));
   EXPECT_THAT(refusal(R"({"preset": "rtn", "rtn": {"bits": 3}})"), HasSubstr("this step has no options"));
-  EXPECT_THAT(refusal(R"({"preset": "gptq", "input": "prefix"})"), HasSubstr("methods[0].input: unknown input 'prefix'"));
+  EXPECT_THAT(refusal(R"({"preset": "gptq", "input": "prefix"})"),
+              HasSubstr("methods[0].input: unknown input 'prefix'"));
   EXPECT_THAT(refusal(R"({"preset": 3})"), HasSubstr("methods[0].preset: must be text, not 3"));
   EXPECT_THAT(refusal(R"(4)"), HasSubstr("methods[0]: must be a method's name or a mapping, not 4"));
 }
 
 TEST(QuantizeBlock, LeavesEveryLinearOnItsGrid) {
-  for (const char* name : {R"("rtn")", R"("gptq")", R"({"steps": ["mse", "gptq"], "gptq": {"act_order": true}})"}) {
+  for (const char* name :
+       {R"("rtn")", R"("gptq")", R"({"steps": ["mse", "gptq"], "gptq": {"act_order": true}})"}) {
     test::RandomBlock made({.hidden = 16, .intermediate = 24});
     BlockTask task = made.task();
     quantize_block(parse(name), task);

@@ -26,7 +26,8 @@ const WeightSpec channel4_sym{.bits = 4, .symmetric = true, .granularity = Granu
 
 TEST(MinMaxGrid, AsymmetricByHand) {
   //  row 0: -3 .. 4.5, s = 7.5 / 15 = 0.5, z = 6;   row 1: 0 .. 15, s = 1, z = 0
-  //  row 2: 1 .. 16: s = 1, z = -1 clamped to 0, so that 16 is cut to 15;  row 3: -15.5 .. -0.5, s = 1, z = 16 (even) cut to 15
+  //  row 2: 1 .. 16: s = 1, z = -1 clamped to 0, so that 16 is cut to 15;  row 3: -15.5 .. -0.5, s = 1, z =
+  //  16 (even) cut to 15
   const at::Tensor weight = matrix({-3, 4.5, 0, 1, 0, 15, 7, 2, 1, 16, 2, 3, -15.5, -0.5, -2, -3}, 4);
   const QuantGrid grid = minmax_grid(weight, channel4);
   EXPECT_TRUE(grid.scale_OG.equal(matrix({0.5, 1, 1, 1}, 4)));
@@ -94,22 +95,26 @@ TEST(MinMaxGrid, ErrorFallsWithBits) {
   double before = std::numeric_limits<double>::infinity();
   for (int bits = 2; bits <= 8; ++bits)
     for (const bool symmetric : {true, false}) {
-      const double error = squared_error(weight, minmax_grid(weight, {.bits = bits, .symmetric = symmetric, .group_size = 64}));
+      const double error = squared_error(
+          weight, minmax_grid(weight, {.bits = bits, .symmetric = symmetric, .group_size = 64}));
       EXPECT_LT(error, before) << bits << (symmetric ? " symmetric" : " asymmetric");
       before = error;
     }
 }
 
 TEST(MseGrid, ByHand) {
-  // One row, 2 bits, -1 .. 2 with many weights near 0: of p = 1 and p = 0.5 (steps 2) the second wins. p = 1: s = 1, z = 1: codes
-  // at -1, 0, 1, 2, error 4 * 0.4^2 = 0.64. p = 0.5: s = 0.5, z = 1: at -0.5, 0, 0.5, 1, error 0.5^2 + 1 + 4 * 0.1^2 = 1.29.
-  // With norm 2 the whole range wins; with norm 1 the errors are 1.6 and 1.9; with norm 0.1 they are 3.65 and 5.11.
+  // One row, 2 bits, -1 .. 2 with many weights near 0: of p = 1 and p = 0.5 (steps 2) the second wins. p = 1:
+  // s = 1, z = 1: codes at -1, 0, 1, 2, error 4 * 0.4^2 = 0.64. p = 0.5: s = 0.5, z = 1: at -0.5, 0, 0.5, 1,
+  // error 0.5^2 + 1 + 4 * 0.1^2 = 1.29. With norm 2 the whole range wins; with norm 1 the errors are 1.6
+  // and 1.9; with norm 0.1 they are 3.65 and 5.11.
   const at::Tensor weight = matrix({-1, 2, 0.4, 0.4, 0.4, 0.4}, 1);
   const WeightSpec spec{.bits = 2, .granularity = Granularity::channel};
-  EXPECT_TRUE(mse_grid(weight, spec, {.candidates = 2, .steps = 2, .norm = 2}).scale_OG.equal(matrix({1}, 1)));
+  EXPECT_TRUE(
+      mse_grid(weight, spec, {.candidates = 2, .steps = 2, .norm = 2}).scale_OG.equal(matrix({1}, 1)));
   // Sixteen such weights: 16 * 0.16 = 2.56 against 1.25 + 16 * 0.01 = 1.41.
   const at::Tensor many = at::cat({weight, at::full({1, 12}, 0.4)}, 1);
-  EXPECT_TRUE(mse_grid(many, spec, {.candidates = 2, .steps = 2, .norm = 2}).scale_OG.equal(matrix({0.5}, 1)));
+  EXPECT_TRUE(
+      mse_grid(many, spec, {.candidates = 2, .steps = 2, .norm = 2}).scale_OG.equal(matrix({0.5}, 1)));
 }
 
 TEST(MseGrid, OneCandidateIsMinMax) {
@@ -139,7 +144,8 @@ TEST(MseGrid, PartialGroupsAndWholeTensorsAreSearchedToo) {
   const WeightSpec channel{.bits = 2, .granularity = Granularity::channel};
   EXPECT_TRUE(at::allclose(grid.scale_OG.narrow(1, 1, 1), mse_grid(weight.slice(1, 64), channel).scale_OG));
   const WeightSpec whole{.bits = 2, .granularity = Granularity::tensor};
-  EXPECT_LT(squared_error(weight, mse_grid(weight, whole)), squared_error(weight, minmax_grid(weight, whole)));
+  EXPECT_LT(squared_error(weight, mse_grid(weight, whole)),
+            squared_error(weight, minmax_grid(weight, whole)));
 }
 
 }  // namespace

@@ -56,7 +56,8 @@ TEST(Rtn, RefusesAGroupThatDoesNotDivideByLayer) {
 
 // Codes of the formula in NumPy (tools/gptq_golden.py) on a slice of SmolLM2.
 TEST(Rtn, CodesAreTheFormulas) {
-  const auto golden = SafetensorsFile::open(test::project_path("tests/algorithms/golden/rtn_small.safetensors"));
+  const auto golden =
+      SafetensorsFile::open(test::project_path("tests/algorithms/golden/rtn_small.safetensors"));
   const at::Tensor weight = golden->tensor("weight");
   int variants = 0;
   for (const test::GoldenVariant& variant : test::golden_variants(*golden)) {

@@ -36,8 +36,8 @@ TEST(Statistics, GramIsSymmetricAndRightAcrossTiles) {
   EXPECT_LT((gram - exact).abs().max().item<double>(), 1e-4);
 }
 
-// The order of addition that the header promises, written out for 37 sequences: 13 shards of 3 (the last of 1), node [0, 13) =
-// [0, 8) + ([8, 12) + [12, 13)).
+// The order of addition that the header promises, written out for 37 sequences: 13 shards of 3 (the last of
+// 1), node [0, 13) = [0, 8) + ([8, 12) + [12, 13)).
 TEST(Statistics, OfShardsComputedApartHaveTheSameBits) {
   std::vector<at::Tensor> inputs;
   for (uint64_t n = 0; n < 37; ++n) inputs.push_back(normal({7, 20}, n));

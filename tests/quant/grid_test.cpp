@@ -19,8 +19,9 @@ QuantGrid by_hand() {
 }
 
 TEST(Quantize, ByHand) {
-  //  row 0 (s = 0.5, z = 8): -4 -> -8 + 8 = 0;  0 -> 8;  0.75 -> 1.5, to even 2, 10;  9 -> 18 + 8 = 26, clamped to 15
-  //  row 1 (s = 1, z = 0):   0.5 -> to even 0;  1.5 -> to even 2;  2.5 -> to even 2;  -1 -> clamped to 0
+  //  row 0 (s = 0.5, z = 8): -4 -> -8 + 8 = 0;  0 -> 8;  0.75 -> 1.5, to even 2, 10;  9 -> 18 + 8 = 26,
+  //  clamped to 15 row 1 (s = 1, z = 0):   0.5 -> to even 0;  1.5 -> to even 2;  2.5 -> to even 2;  -1 ->
+  //  clamped to 0
   const at::Tensor weight = at::tensor({-4.0f, 0.0f, 0.75f, 9.0f, 0.5f, 1.5f, 2.5f, -1.0f}).view({2, 4});
   const at::Tensor codes = quantize(weight, by_hand());
   EXPECT_TRUE(codes.equal(at::tensor({0, 8, 10, 15, 0, 2, 2, 0}, at::kByte).view({2, 4})));
@@ -45,7 +46,8 @@ TEST(Quantize, IsTheFormulaOnRandomWeights) {
   grid.zero_OG = at::randint(0, 16, {37, 3}, generator).to(at::kFloat);
   grid.qmax = 15;
   grid.group_of_column_I = consecutive_groups(96, 32);
-  const at::Tensor scale = grid.scale_OG.repeat_interleave(32, 1), zero = grid.zero_OG.repeat_interleave(32, 1);
+  const at::Tensor scale = grid.scale_OG.repeat_interleave(32, 1),
+                   zero = grid.zero_OG.repeat_interleave(32, 1);
   const at::Tensor codes = (at::round(weight / scale) + zero).clamp(0, 15);
   EXPECT_TRUE(quantize(weight, grid).equal(codes.to(at::kByte)));
   EXPECT_TRUE(fake_quantize(weight, grid).equal((codes - zero) * scale));
@@ -84,7 +86,8 @@ TEST(ConsecutiveGroups, LastMayBeShort) {
   EXPECT_TRUE(consecutive_groups(5, 2).equal(at::tensor({0, 0, 1, 1, 2}, at::kLong)));
 }
 
-QuantizedWeight weight_of(int64_t rows, int64_t columns, int64_t scale_rows, int64_t groups, bool symmetric, int bits) {
+QuantizedWeight weight_of(int64_t rows, int64_t columns, int64_t scale_rows, int64_t groups, bool symmetric,
+                          int bits) {
   QuantizedWeight weight;
   weight.codes_OI = at::zeros({rows, columns}, at::kByte);
   weight.grid.scale_OG = at::ones({scale_rows, groups});
