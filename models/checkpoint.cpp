@@ -9,6 +9,7 @@
 #include "core/log.h"
 #include "models/config_reader.h"
 #include "models/family.h"
+#include "models/printable.h"
 
 namespace ptq {
 namespace {
@@ -86,9 +87,9 @@ void Checkpoint::open_shards(const std::string& index) {
     const std::string file = map.text_or(name, "");
     // A shard lies beside its index: a path in a downloaded file must not lead anywhere else.
     if (file.empty() || file == "." || file == ".." || file.find_first_of(std::string("/\\\0", 3)) != std::string::npos)
-      map.fail(name, "the shard '" + file.substr(0, 80) + "' is not a plain file name");
+      map.fail(name, "the shard '" + printable(file) + "' is not a plain file name");
     if (files.insert(file).second && !fs::is_regular_file(dir_ + "/" + file))
-      map.fail(name, "the shard " + file + " is missing (incomplete download?)");
+      map.fail(name, "the shard " + printable(file) + " is missing (incomplete download?)");
   }
   if (files.empty()) json.fail("weight_map", "is empty");
   files_.assign(files.begin(), files.end());

@@ -6,6 +6,7 @@
 #include "core/error.h"
 #include "models/config_reader.h"
 #include "models/family.h"
+#include "models/printable.h"
 
 namespace ptq {
 namespace {
@@ -27,14 +28,14 @@ const ModelFamily& find_family(const ConfigReader& json) {
   const std::string type = json.text_or("model_type", "");
   const std::vector<std::string> architectures = json.texts_or_empty("architectures");
   const std::string supported = "; supported: " + joined(FamilyRegistry::get().names());
-  if (type.empty()) json.fail("model_type", "is missing (architectures: " + joined(architectures).substr(0, 80) + ")" + supported);
+  if (type.empty()) json.fail("model_type", "is missing (architectures: " + printable(joined(architectures)) + ")" + supported);
   const ModelFamily* family = FamilyRegistry::get().find(type);
-  if (!family) json.fail("model_type", "'" + type.substr(0, 40) + "' is not supported" + supported);
+  if (!family) json.fail("model_type", "'" + printable(type, 40) + "' is not supported" + supported);
   // In any case of letters: the first conversions of LLaMA called it LLaMAForCausalLM.
   for (const std::string& name : architectures)
     if (lower(name) == lower(family->architecture)) return *family;
   if (!architectures.empty())
-    json.fail("architectures", "is " + joined(architectures).substr(0, 80) + "; allowed for model_type " + type + ": " + family->architecture);
+    json.fail("architectures", "is " + printable(joined(architectures)) + "; allowed for model_type " + type + ": " + family->architecture);
   return *family;
 }
 
@@ -86,7 +87,7 @@ RopeConfig read_rope(const ConfigReader& json, const ModelConfig& config) {
     const ConfigReader& where = json.has(original) ? json : given;
     rope.original_max_positions = where.integer_or(original, config.max_positions, 1, int64_t{1} << 40);
   } else {
-    given.fail(type_key, unknown_name_message("RoPE type", type.substr(0, 40), {"default", "dynamic", "linear", "llama3"}));
+    given.fail(type_key, unknown_name_message("RoPE type", printable(type, 40), {"default", "dynamic", "linear", "llama3"}));
   }
   rope.factor = given.positive("factor");
   return rope;

@@ -6,6 +6,7 @@
 #include <set>
 
 #include "core/error.h"
+#include "models/printable.h"
 
 namespace ptq {
 namespace {
@@ -38,7 +39,7 @@ Json read_checkpoint_json(const std::string& path, size_t limit) {
     if (event == Json::parse_event_t::object_start) keys.emplace_back();
     if (event == Json::parse_event_t::object_end) keys.pop_back();
     if (event == Json::parse_event_t::key && !keys.back().insert(value.get<std::string>()).second)
-      throw UserError({path, 0, shown(value)}, "stands twice");
+      throw UserError({path, 0, printable(value.get<std::string>())}, "stands twice");
     return true;
   };
   Json result;
@@ -57,7 +58,7 @@ ConfigReader::ConfigReader(const Json& object, const std::string& file, const st
     : object_(object), file_(file), prefix_(prefix) {}
 
 void ConfigReader::fail(const std::string& key, const std::string& message) const {
-  throw UserError({file_, 0, prefix_ + key}, message);
+  throw UserError({file_, 0, prefix_ + printable(key)}, message);
 }
 
 bool ConfigReader::has_key(const std::string& key) const { return object_.contains(key); }

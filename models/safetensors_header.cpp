@@ -7,6 +7,7 @@
 
 #include "core/error.h"
 #include "core/json.h"
+#include "models/printable.h"
 
 namespace ptq {
 namespace {
@@ -39,19 +40,19 @@ class HeaderReader : public nlohmann::json_sax<Json> {
     switch (state_) {
       case State::top:
         if (text == "__metadata__" ? std::exchange(has_metadata_, true) : header_.tensors.count(text) > 0)
-          throw UserError({path_, 0, shown(text)}, "stands twice in the safetensors header");
+          throw UserError({path_, 0, printable(text)}, "stands twice in the safetensors header");
         name_ = std::move(text);
         return true;
       case State::metadata:
         field_ = std::move(text);
-        if (header_.metadata.count(field_)) fail("'" + shown(field_) + "' stands twice");
+        if (header_.metadata.count(field_)) fail("'" + printable(field_) + "' stands twice");
         return true;
       default:
         field_ = std::move(text);
         if (field_ == "dtype" ? has_dtype_ : field_ == "shape" ? has_shape_ : field_ == "data_offsets" && has_offsets_)
           fail("'" + field_ + "' stands twice");
         if (field_ != "dtype" && field_ != "shape" && field_ != "data_offsets")
-          fail("unknown key '" + shown(field_) + "'; allowed: dtype, shape, data_offsets");
+          fail("unknown key '" + printable(field_) + "'; allowed: dtype, shape, data_offsets");
         return true;
     }
   }
@@ -111,7 +112,7 @@ class HeaderReader : public nlohmann::json_sax<Json> {
   bool null() override { fail("null where none belongs"); }
   bool boolean(bool) override { fail("a boolean where none belongs"); }
   bool number_integer(number_integer_t value) override { fail("a negative number: " + std::to_string(value)); }
-  bool number_float(number_float_t, const string_t& text) override { fail("not a whole number: " + shown(text)); }
+  bool number_float(number_float_t, const string_t& text) override { fail("not a whole number: " + printable(text)); }
   bool binary(binary_t&) override { fail("binary data where none belongs"); }
   bool parse_error(size_t position, const std::string&, const Json::exception&) override {
     throw UserError({path_, 0, ""}, "is not a safetensors file: the header is not valid JSON at its byte " + std::to_string(position));
@@ -124,12 +125,8 @@ class HeaderReader : public nlohmann::json_sax<Json> {
     state_ = state;
     return true;
   }
-  // A name from a file that may be hostile, short enough for a line.
-  static std::string shown(const std::string& text) {
-    return Json(text.size() <= 120 ? text : text.substr(0, 120) + "...").dump(-1, ' ', true, Json::error_handler_t::replace);
-  }
   [[noreturn]] void fail(const std::string& message) const {
-    throw UserError({path_, 0, name_.empty() ? "" : shown(name_)}, "wrong safetensors header: " + message);
+    throw UserError({path_, 0, printable(name_)}, "wrong safetensors header: " + message);
   }
 
   const std::string& path_;
@@ -143,12 +140,12 @@ class HeaderReader : public nlohmann::json_sax<Json> {
 
 // dtype, shape and offsets against each other and the file.
 void check_entry(const std::string& name, const SafetensorsEntry& entry, uint64_t data_bytes, const std::string& path) {
-  const auto fail = [&](const std::string& message) { throw UserError({path, 0, name}, message); };
+  const auto fail = [&](const std::string& message) { throw UserError({path, 0, printable(name)}, message); };
   const int bits = safetensors_bits(entry.dtype);
   if (bits == 0) {
     std::vector<std::string> known;
     for (const auto& [dtype, unused] : dtype_bits) known.emplace_back(dtype);
-    fail(unknown_name_message("dtype", entry.dtype.substr(0, 40), known));
+    fail(unknown_name_message("dtype", printable(entry.dtype, 40), known));
   }
   if (entry.begin > entry.end || entry.end > data_bytes)
     fail("data_offsets [" + std::to_string(entry.begin) + ", " + std::to_string(entry.end) + "] lie outside the file, which has " +
@@ -185,7 +182,7 @@ SafetensorsHeader parse_safetensors_header(std::string_view text, uint64_t data_
   uint64_t covered = 0;
   for (const auto& [name, entry] : by_offset) {
     if (entry->begin != covered)
-      throw UserError({path, 0, *name}, std::string(entry->begin < covered ? "overlaps another tensor" : "a hole lies before it") +
+      throw UserError({path, 0, printable(*name)}, std::string(entry->begin < covered ? "overlaps another tensor" : "a hole lies before it") +
                                             ": begins at byte " + std::to_string(entry->begin) + " instead of " + std::to_string(covered));
     covered = entry->end;
   }

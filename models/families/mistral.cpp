@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "models/family.h"
+#include "models/printable.h"
 
 namespace ptq {
 namespace {
@@ -13,7 +14,7 @@ void read_config(const ConfigReader& json, ModelConfig& config) {
   const char* const only = window > 0 ? "sliding_attention" : "full_attention";
   for (const std::string& type : json.texts_or_empty("layer_types"))
     if (type != only)
-      json.fail("layer_types", "holds '" + type + "'; with this sliding_window, model_type mistral allows only " + only);
+      json.fail("layer_types", "holds '" + printable(type) + "'; with this sliding_window, model_type mistral allows only " + only);
 }
 
 const FamilyRegistry::Registration registration("mistral", {.architecture = "MistralForCausalLM",

@@ -1,5 +1,6 @@
 // Qwen2 and Qwen2.5: LLaMA with biases on q, k and v, and optionally a sliding window on the upper layers.
 #include "models/family.h"
+#include "models/printable.h"
 
 namespace ptq {
 namespace {
@@ -18,7 +19,7 @@ void read_config(const ConfigReader& json, ModelConfig& config) {
     if (!types.empty()) {
       sliding = types[i] == "sliding_attention";
       if (!sliding && types[i] != "full_attention")
-        json.fail("layer_types", "holds '" + types[i] + "'; allowed: full_attention, sliding_attention");
+        json.fail("layer_types", "holds '" + printable(types[i]) + "'; allowed: full_attention, sliding_attention");
       if (sliding && window == 0)
         json.fail("layer_types", "holds sliding_attention; allowed only with use_sliding_window: true and a sliding_window");
     }
