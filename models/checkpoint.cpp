@@ -40,12 +40,17 @@ std::string text_of(at::IntArrayRef shape) {
   }
   const std::string wanted = std::string("has neither ") + single_name + " nor " + index_name;
   if (!gguf_file.empty())
-    throw UserError({dir, 0, ""}, wanted + "; convert " + gguf_file + ": tools/import_checkpoint.py --out DIR --gguf " + dir + "/" + gguf_file);
+    throw UserError({dir, 0, ""}, wanted + "; convert " + gguf_file +
+                                      ": tools/import_checkpoint.py --out DIR --gguf " + dir + "/" +
+                                      gguf_file);
   if (!torch_file.empty())
-    throw UserError({dir, 0, ""}, wanted + ", only pickled weights (" + torch_file +
-                                      "), which are not read; convert them with transformers: "
-                                      "AutoModelForCausalLM.from_pretrained(dir).save_pretrained(new_dir, safe_serialization=True)");
-  if (!other_file.empty()) throw UserError({dir, 0, ""}, wanted + "; " + other_file + " would have to be called " + single_name);
+    throw UserError(
+        {dir, 0, ""},
+        wanted + ", only pickled weights (" + torch_file +
+            "), which are not read; convert them with transformers: "
+            "AutoModelForCausalLM.from_pretrained(dir).save_pretrained(new_dir, safe_serialization=True)");
+  if (!other_file.empty())
+    throw UserError({dir, 0, ""}, wanted + "; " + other_file + " would have to be called " + single_name);
   throw UserError({dir, 0, ""}, wanted);
 }
 
@@ -54,7 +59,8 @@ std::string text_of(at::IntArrayRef shape) {
 std::shared_ptr<const Checkpoint> Checkpoint::open(const std::string& dir) {
   if (!fs::exists(dir)) throw UserError({dir, 0, ""}, "there is no such checkpoint directory");
   if (!fs::is_directory(dir))
-    throw UserError({dir, 0, ""}, "is not a directory; allowed: a directory with config.json and model.safetensors");
+    throw UserError({dir, 0, ""},
+                    "is not a directory; allowed: a directory with config.json and model.safetensors");
   std::shared_ptr<Checkpoint> checkpoint(new Checkpoint);
   checkpoint->dir_ = dir;
   checkpoint->config_ = read_model_config(dir);
@@ -86,7 +92,8 @@ void Checkpoint::open_shards(const std::string& index) {
   for (const auto& [name, value] : map.json().items()) {
     const std::string file = map.text_or(name, "");
     // A shard lies beside its index: a path in a downloaded file must not lead anywhere else.
-    if (file.empty() || file == "." || file == ".." || file.find_first_of(std::string("/\\\0", 3)) != std::string::npos)
+    if (file.empty() || file == "." || file == ".." ||
+        file.find_first_of(std::string("/\\\0", 3)) != std::string::npos)
       map.fail(name, "the shard '" + printable(file) + "' is not a plain file name");
     if (files.insert(file).second && !fs::is_regular_file(dir_ + "/" + file))
       map.fail(name, "the shard " + printable(file) + " is missing (incomplete download?)");
@@ -109,7 +116,9 @@ void Checkpoint::untie_head_that_differs() {
   if (!config_.tied_embeddings || !contains(head_name) || !contains(embedding_name)) return;
   const at::Tensor embedding = tensor(embedding_name), head = tensor(head_name);
   if (embedding.sizes() == head.sizes() && at::equal(embedding.to(head.scalar_type()), head)) return;
-  log_warning(dir_ + ": tie_word_embeddings is true, but lm_head.weight differs from the embedding: the head is not tied");
+  log_warning(
+      dir_ +
+      ": tie_word_embeddings is true, but lm_head.weight differs from the embedding: the head is not tied");
   config_.tied_embeddings = false;
 }
 
@@ -127,9 +136,11 @@ void Checkpoint::check_tensors() const {
     const SafetensorsEntry& entry = *shards_[it->second]->find(tensor.name);
     const std::string& path = shards_[it->second]->path();
     if (entry.dtype != "F32" && entry.dtype != "F16" && entry.dtype != "BF16")
-      throw UserError({path, 0, tensor.name}, "is stored as " + entry.dtype + "; allowed for weights: F32, F16, BF16");
+      throw UserError({path, 0, tensor.name},
+                      "is stored as " + entry.dtype + "; allowed for weights: F32, F16, BF16");
     if (entry.shape != tensor.shape)
-      throw UserError({path, 0, tensor.name}, "has the shape " + text_of(entry.shape) + ", config.json implies " + text_of(tensor.shape));
+      throw UserError({path, 0, tensor.name}, "has the shape " + text_of(entry.shape) +
+                                                  ", config.json implies " + text_of(tensor.shape));
   }
   if (missing == 0) return;
   std::string why;

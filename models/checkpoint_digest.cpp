@@ -36,7 +36,8 @@ std::string read_cached(const std::string& file, const std::string& key) {
   return is_digest(digest) ? digest : "";
 }
 
-void write_cached(const std::string& folder, const std::string& file, const std::string& key, const std::string& digest) {
+void write_cached(const std::string& folder, const std::string& file, const std::string& key,
+                  const std::string& digest) {
   try {
     fs::create_directories(folder);
     AtomicFile out(file);
@@ -52,7 +53,8 @@ void write_cached(const std::string& folder, const std::string& file, const std:
 
 bool is_settled(const FileStamp& stamp) {
   const auto now = std::chrono::system_clock::now().time_since_epoch();
-  return stamp.modified_ns + 2'000'000'000LL < std::chrono::duration_cast<std::chrono::nanoseconds>(now).count();
+  return stamp.modified_ns + 2'000'000'000LL <
+         std::chrono::duration_cast<std::chrono::nanoseconds>(now).count();
 }
 
 }  // namespace
@@ -63,8 +65,8 @@ std::string Checkpoint::digest_cache_key() const {
     const FileStamp& stamp = shard->stamp();
     std::error_code error;
     const std::string path = fs::canonical(shard->path(), error).string();
-    key += (error ? shard->path() : path) + " " + std::to_string(stamp.size) + " " + std::to_string(stamp.inode) + " " +
-           std::to_string(stamp.modified_ns) + "\n";
+    key += (error ? shard->path() : path) + " " + std::to_string(stamp.size) + " " +
+           std::to_string(stamp.inode) + " " + std::to_string(stamp.modified_ns) + "\n";
   }
   return key;
 }

@@ -25,17 +25,21 @@ std::string shown(const Json& value) {
 
 Json read_checkpoint_json(const std::string& path, size_t limit) {
   std::error_code error;
-  const uintmax_t size = std::filesystem::is_regular_file(path, error) ? std::filesystem::file_size(path, error) : 0;
+  const uintmax_t size =
+      std::filesystem::is_regular_file(path, error) ? std::filesystem::file_size(path, error) : 0;
   if (!error && size > limit)
-    throw UserError({path, 0, ""}, "has " + std::to_string(size) + " bytes; allowed: at most " + std::to_string(limit));
+    throw UserError({path, 0, ""},
+                    "has " + std::to_string(size) + " bytes; allowed: at most " + std::to_string(limit));
   std::string text(error ? 0 : size, '\0');
   std::ifstream in(path, std::ios::binary);
   if (!std::filesystem::is_regular_file(path, error) || !in.read(text.data(), std::streamsize(text.size())))
-    throw UserError({path, 0, ""}, std::filesystem::exists(path, error) ? "cannot be read" : "there is no such file");
+    throw UserError({path, 0, ""},
+                    std::filesystem::exists(path, error) ? "cannot be read" : "there is no such file");
 
   std::vector<std::set<std::string>> keys;  // of the objects that are open
   const auto watch = [&](int depth, Json::parse_event_t event, Json& value) {
-    if (depth > max_depth) throw UserError({path, 0, ""}, "is nested deeper than " + std::to_string(max_depth) + " levels");
+    if (depth > max_depth)
+      throw UserError({path, 0, ""}, "is nested deeper than " + std::to_string(max_depth) + " levels");
     if (event == Json::parse_event_t::object_start) keys.emplace_back();
     if (event == Json::parse_event_t::object_end) keys.pop_back();
     if (event == Json::parse_event_t::key && !keys.back().insert(value.get<std::string>()).second)
@@ -62,7 +66,9 @@ void ConfigReader::fail(const std::string& key, const std::string& message) cons
 }
 
 bool ConfigReader::has_key(const std::string& key) const { return object_.contains(key); }
-bool ConfigReader::has(const std::string& key) const { return object_.contains(key) && !object_.at(key).is_null(); }
+bool ConfigReader::has(const std::string& key) const {
+  return object_.contains(key) && !object_.at(key).is_null();
+}
 
 const Json& ConfigReader::get(const std::string& key) const {
   if (!has(key)) fail(key, "is missing");
@@ -71,10 +77,12 @@ const Json& ConfigReader::get(const std::string& key) const {
 
 int64_t ConfigReader::integer(const std::string& key, int64_t low, int64_t high) const {
   const Json& value = get(key);
-  const std::string allowed = "; allowed: a whole number from " + std::to_string(low) + " to " + std::to_string(high);
+  const std::string allowed =
+      "; allowed: a whole number from " + std::to_string(low) + " to " + std::to_string(high);
   if (!value.is_number_integer()) fail(key, "is " + shown(value) + allowed);
   const bool huge = value.is_number_unsigned() && value.get<uint64_t>() > uint64_t(INT64_MAX);
-  if (huge || value.get<int64_t>() < low || value.get<int64_t>() > high) fail(key, "is " + shown(value) + allowed);
+  if (huge || value.get<int64_t>() < low || value.get<int64_t>() > high)
+    fail(key, "is " + shown(value) + allowed);
   return value.get<int64_t>();
 }
 
@@ -89,7 +97,9 @@ double ConfigReader::positive(const std::string& key) const {
   return value.get<double>();
 }
 
-double ConfigReader::positive_or(const std::string& key, double otherwise) const { return has(key) ? positive(key) : otherwise; }
+double ConfigReader::positive_or(const std::string& key, double otherwise) const {
+  return has(key) ? positive(key) : otherwise;
+}
 
 bool ConfigReader::boolean_or(const std::string& key, bool otherwise) const {
   if (!has(key)) return otherwise;

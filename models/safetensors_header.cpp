@@ -13,14 +13,15 @@ namespace ptq {
 namespace {
 
 constexpr std::array<std::pair<std::string_view, int>, 22> dtype_bits = {{
-    {"F64", 64}, {"F32", 32}, {"F16", 16}, {"BF16", 16}, {"I64", 64}, {"I32", 32}, {"I16", 16}, {"I8", 8},
-    {"U64", 64}, {"U32", 32}, {"U16", 16}, {"U8", 8}, {"BOOL", 8}, {"C64", 64},
-    {"F8_E4M3", 8}, {"F8_E5M2", 8}, {"F8_E4M3FNUZ", 8}, {"F8_E5M2FNUZ", 8}, {"F8_E8M0", 8},
-    {"F6_E2M3", 6}, {"F6_E3M2", 6}, {"F4", 4},
+    {"F64", 64},    {"F32", 32},    {"F16", 16},    {"BF16", 16},   {"I64", 64},        {"I32", 32},
+    {"I16", 16},    {"I8", 8},      {"U64", 64},    {"U32", 32},    {"U16", 16},        {"U8", 8},
+    {"BOOL", 8},    {"C64", 64},    {"F8_E4M3", 8}, {"F8_E5M2", 8}, {"F8_E4M3FNUZ", 8}, {"F8_E5M2FNUZ", 8},
+    {"F8_E8M0", 8}, {"F6_E2M3", 6}, {"F6_E3M2", 6}, {"F4", 4},
 }};
 constexpr size_t max_dimensions = 64;
 
-// Takes the parser's events one by one: the header has two levels of objects and one of arrays, and anything else ends the parse.
+// Takes the parser's events one by one: the header has two levels of objects and one of arrays, and anything
+// else ends the parse.
 class HeaderReader : public nlohmann::json_sax<Json> {
  public:
   HeaderReader(const std::string& path, SafetensorsHeader& header) : path_(path), header_(header) {}
@@ -49,7 +50,9 @@ class HeaderReader : public nlohmann::json_sax<Json> {
         return true;
       default:
         field_ = std::move(text);
-        if (field_ == "dtype" ? has_dtype_ : field_ == "shape" ? has_shape_ : field_ == "data_offsets" && has_offsets_)
+        if (field_ == "dtype"   ? has_dtype_
+            : field_ == "shape" ? has_shape_
+                                : field_ == "data_offsets" && has_offsets_)
           fail("'" + field_ + "' stands twice");
         if (field_ != "dtype" && field_ != "shape" && field_ != "data_offsets")
           fail("unknown key '" + printable(field_) + "'; allowed: dtype, shape, data_offsets");
@@ -111,11 +114,16 @@ class HeaderReader : public nlohmann::json_sax<Json> {
 
   bool null() override { fail("null where none belongs"); }
   bool boolean(bool) override { fail("a boolean where none belongs"); }
-  bool number_integer(number_integer_t value) override { fail("a negative number: " + std::to_string(value)); }
-  bool number_float(number_float_t, const string_t& text) override { fail("not a whole number: " + printable(text)); }
+  bool number_integer(number_integer_t value) override {
+    fail("a negative number: " + std::to_string(value));
+  }
+  bool number_float(number_float_t, const string_t& text) override {
+    fail("not a whole number: " + printable(text));
+  }
   bool binary(binary_t&) override { fail("binary data where none belongs"); }
   bool parse_error(size_t position, const std::string&, const Json::exception&) override {
-    throw UserError({path_, 0, ""}, "is not a safetensors file: the header is not valid JSON at its byte " + std::to_string(position));
+    throw UserError({path_, 0, ""}, "is not a safetensors file: the header is not valid JSON at its byte " +
+                                        std::to_string(position));
   }
 
  private:
@@ -139,7 +147,8 @@ class HeaderReader : public nlohmann::json_sax<Json> {
 };
 
 // dtype, shape and offsets against each other and the file.
-void check_entry(const std::string& name, const SafetensorsEntry& entry, uint64_t data_bytes, const std::string& path) {
+void check_entry(const std::string& name, const SafetensorsEntry& entry, uint64_t data_bytes,
+                 const std::string& path) {
   const auto fail = [&](const std::string& message) { throw UserError({path, 0, printable(name)}, message); };
   const int bits = safetensors_bits(entry.dtype);
   if (bits == 0) {
@@ -148,13 +157,14 @@ void check_entry(const std::string& name, const SafetensorsEntry& entry, uint64_
     fail(unknown_name_message("dtype", printable(entry.dtype, 40), known));
   }
   if (entry.begin > entry.end || entry.end > data_bytes)
-    fail("data_offsets [" + std::to_string(entry.begin) + ", " + std::to_string(entry.end) + "] lie outside the file, which has " +
-         std::to_string(data_bytes) + " bytes of data (truncated?)");
+    fail("data_offsets [" + std::to_string(entry.begin) + ", " + std::to_string(entry.end) +
+         "] lie outside the file, which has " + std::to_string(data_bytes) + " bytes of data (truncated?)");
   uint64_t total = uint64_t(bits);
   for (const int64_t size : entry.shape)
     if (__builtin_mul_overflow(total, uint64_t(size), &total)) fail("the shape overflows");
   if (total % 8 != 0 || total / 8 != entry.end - entry.begin)
-    fail("data_offsets cover " + std::to_string(entry.end - entry.begin) + " bytes, the shape needs " + std::to_string(total / 8));
+    fail("data_offsets cover " + std::to_string(entry.end - entry.begin) + " bytes, the shape needs " +
+         std::to_string(total / 8));
 }
 
 }  // namespace
@@ -165,8 +175,10 @@ int safetensors_bits(std::string_view dtype) {
   return 0;
 }
 
-SafetensorsHeader parse_safetensors_header(std::string_view text, uint64_t data_bytes, const std::string& path) {
-  if (text.empty() || text.front() != '{') throw UserError({path, 0, ""}, "is not a safetensors file: the header is not a JSON object");
+SafetensorsHeader parse_safetensors_header(std::string_view text, uint64_t data_bytes,
+                                           const std::string& path) {
+  if (text.empty() || text.front() != '{')
+    throw UserError({path, 0, ""}, "is not a safetensors file: the header is not a JSON object");
   SafetensorsHeader header;
   HeaderReader reader(path, header);
   Json::sax_parse(text.begin(), text.end(), &reader);
@@ -182,12 +194,15 @@ SafetensorsHeader parse_safetensors_header(std::string_view text, uint64_t data_
   uint64_t covered = 0;
   for (const auto& [name, entry] : by_offset) {
     if (entry->begin != covered)
-      throw UserError({path, 0, printable(*name)}, std::string(entry->begin < covered ? "overlaps another tensor" : "a hole lies before it") +
-                                            ": begins at byte " + std::to_string(entry->begin) + " instead of " + std::to_string(covered));
+      throw UserError(
+          {path, 0, printable(*name)},
+          std::string(entry->begin < covered ? "overlaps another tensor" : "a hole lies before it") +
+              ": begins at byte " + std::to_string(entry->begin) + " instead of " + std::to_string(covered));
     covered = entry->end;
   }
   if (covered != data_bytes)
-    throw UserError({path, 0, ""}, "has " + std::to_string(data_bytes - covered) + " bytes behind the last tensor");
+    throw UserError({path, 0, ""},
+                    "has " + std::to_string(data_bytes - covered) + " bytes behind the last tensor");
   return header;
 }
 

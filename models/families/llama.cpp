@@ -1,4 +1,5 @@
-// LLaMA 1, 2, 3.x and what copies them (SmolLM, stories260K, ...): attention and MLP biases by configuration, no sliding window.
+// LLaMA 1, 2, 3.x and what copies them (SmolLM, stories260K, ...): attention and MLP biases by configuration,
+// no sliding window.
 #include "models/family.h"
 
 namespace ptq {

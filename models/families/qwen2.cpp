@@ -13,15 +13,18 @@ void read_config(const ConfigReader& json, ModelConfig& config) {
   const int64_t first = json.integer_or("max_window_layers", 28, 0, INT64_MAX);
   const std::vector<std::string> types = json.texts_or_empty("layer_types");
   if (json.has("layer_types") && int64_t(types.size()) != config.layers)
-    json.fail("layer_types", "has " + std::to_string(types.size()) + " entries; allowed: one a layer, " + std::to_string(config.layers));
+    json.fail("layer_types", "has " + std::to_string(types.size()) + " entries; allowed: one a layer, " +
+                                 std::to_string(config.layers));
   for (int64_t i = 0; i < config.layers; ++i) {
     bool sliding = window > 0 && i >= first;
     if (!types.empty()) {
       sliding = types[i] == "sliding_attention";
       if (!sliding && types[i] != "full_attention")
-        json.fail("layer_types", "holds '" + printable(types[i]) + "'; allowed: full_attention, sliding_attention");
+        json.fail("layer_types",
+                  "holds '" + printable(types[i]) + "'; allowed: full_attention, sliding_attention");
       if (sliding && window == 0)
-        json.fail("layer_types", "holds sliding_attention; allowed only with use_sliding_window: true and a sliding_window");
+        json.fail("layer_types",
+                  "holds sliding_attention; allowed only with use_sliding_window: true and a sliding_window");
     }
     config.sliding_window[i] = sliding ? window : 0;
   }

@@ -66,7 +66,8 @@ TEST_F(AtomicFileTest, AFolderThatIsNotThereIsTheUsersError) {
     AtomicFile file(folder_ + "/absent/file");
     FAIL();
   } catch (const UserError& error) {
-    EXPECT_NE(std::string(error.what()).find("absent/file: cannot be made: No such file"), std::string::npos) << error.what();
+    EXPECT_NE(std::string(error.what()).find("absent/file: cannot be made: No such file"), std::string::npos)
+        << error.what();
   }
 }
 

@@ -32,7 +32,9 @@ class CheckpointTest : public testing::Test {
   void TearDown() override { ::unsetenv("XDG_CACHE_HOME"); }
 
   void write(const Tensors& tensors) { write_safetensors(dir_ + "/model.safetensors", tensors, {}); }
-  void write_config(const Json& overrides) { test::write_text(dir_ + "/config.json", test::tiny_config(overrides).dump()); }
+  void write_config(const Json& overrides) {
+    test::write_text(dir_ + "/config.json", test::tiny_config(overrides).dump());
+  }
   // Two shards and an index, with `change` applied to its weight_map.
   void write_shards(const std::function<void(Json&)>& change = [](Json&) {}) {
     const Tensors all = test::random_tensors(test::tiny_config());
@@ -48,7 +50,8 @@ class CheckpointTest : public testing::Test {
     write_safetensors(dir_ + "/model-00002-of-00002.safetensors", parts[1], {});
     change(map);
     fs::remove(dir_ + "/model.safetensors");
-    test::write_text(dir_ + "/model.safetensors.index.json", Json({{"metadata", {{"total_size", 1}}}, {"weight_map", map}}).dump());
+    test::write_text(dir_ + "/model.safetensors.index.json",
+                     Json({{"metadata", {{"total_size", 1}}}, {"weight_map", map}}).dump());
   }
   std::string refusal() const {
     try {
@@ -69,7 +72,8 @@ class CheckpointTest : public testing::Test {
 TEST_F(CheckpointTest, OpensASingleFile) {
   const auto checkpoint = Checkpoint::open(dir_);
   EXPECT_EQ(checkpoint->names().size(), 20u);  // embedding, final norm, 9 in each of 2 layers
-  for (const auto& [name, tensor] : test::random_tensors(test::tiny_config())) EXPECT_TRUE(at::equal(checkpoint->tensor(name), tensor)) << name;
+  for (const auto& [name, tensor] : test::random_tensors(test::tiny_config()))
+    EXPECT_TRUE(at::equal(checkpoint->tensor(name), tensor)) << name;
   EXPECT_FALSE(checkpoint->contains("lm_head.weight"));
   EXPECT_THROW(checkpoint->tensor("lm_head.weight"), UserError);
 }
@@ -77,13 +81,15 @@ TEST_F(CheckpointTest, OpensASingleFile) {
 TEST_F(CheckpointTest, OpensShards) {
   write_shards();
   const auto checkpoint = Checkpoint::open(dir_);
-  for (const auto& [name, tensor] : test::random_tensors(test::tiny_config())) EXPECT_TRUE(at::equal(checkpoint->tensor(name), tensor)) << name;
+  for (const auto& [name, tensor] : test::random_tensors(test::tiny_config()))
+    EXPECT_TRUE(at::equal(checkpoint->tensor(name), tensor)) << name;
 }
 
 TEST_F(CheckpointTest, OpensEveryFamily) {
   for (const char* type : {"llama", "mistral", "qwen2"}) {
     fs::remove_all(dir_);
-    test::make_random_checkpoint(dir_, {{"model_type", type}, {"tie_word_embeddings", false}, {"head_dim", 6}});
+    test::make_random_checkpoint(dir_,
+                                 {{"model_type", type}, {"tie_word_embeddings", false}, {"head_dim", 6}});
     const auto checkpoint = Checkpoint::open(dir_);
     EXPECT_EQ(checkpoint->names().size(), std::string(type) == "qwen2" ? 27u : 21u) << type;
   }
@@ -96,7 +102,10 @@ TEST_F(CheckpointTest, RefusesWhatIsNoCheckpoint) {
   fs::remove(dir_ + "/model.safetensors");
   EXPECT_EQ(refusal(), dir_ + ": has neither model.safetensors nor model.safetensors.index.json");
   test::write_text(dir_ + "/pytorch_model.bin", "x");
-  EXPECT_THAT(refusal(), HasSubstr("only pickled weights (pytorch_model.bin), which are not read; convert them with transformers: "));
+  EXPECT_THAT(
+      refusal(),
+      HasSubstr(
+          "only pickled weights (pytorch_model.bin), which are not read; convert them with transformers: "));
   test::write_text(dir_ + "/q4.gguf", "x");
   EXPECT_THAT(refusal(), HasSubstr("tools/import_checkpoint.py --out DIR --gguf " + dir_ + "/q4.gguf"));
   fs::remove_all(dir_);
@@ -114,29 +123,38 @@ TEST_F(CheckpointTest, RefusesMissingAndMisshapenTensors) {
   tensors = test::random_tensors(test::tiny_config());
   tensors["model.layers.0.self_attn.k_proj.weight"] = at::zeros({32, 32});
   write(tensors);
-  EXPECT_EQ(refusal(), dir_ + "/model.safetensors: model.layers.0.self_attn.k_proj.weight: has the shape [32, 32], config.json implies [16, 32]");
+  EXPECT_EQ(refusal(), dir_ +
+                           "/model.safetensors: model.layers.0.self_attn.k_proj.weight: has the shape [32, "
+                           "32], config.json implies [16, 32]");
 
   write(test::random_tensors(test::tiny_config()));
   write_config({{"num_hidden_layers", 3}});
-  EXPECT_THAT(refusal(), HasSubstr("model.layers.2.input_layernorm.weight: the tensor is missing (and 8 more of 29)"));
+  EXPECT_THAT(refusal(),
+              HasSubstr("model.layers.2.input_layernorm.weight: the tensor is missing (and 8 more of 29)"));
   write_config({{"vocab_size", 65}});
-  EXPECT_THAT(refusal(), HasSubstr("model.embed_tokens.weight: has the shape [64, 32], config.json implies [65, 32]"));
+  EXPECT_THAT(refusal(),
+              HasSubstr("model.embed_tokens.weight: has the shape [64, 32], config.json implies [65, 32]"));
   write_config({{"tie_word_embeddings", false}});
-  EXPECT_THAT(refusal(), HasSubstr("lm_head.weight: the tensor is missing; a model whose head is the embedding says tie_word_embeddings: true"));
+  EXPECT_THAT(refusal(), HasSubstr("lm_head.weight: the tensor is missing; a model whose head is the "
+                                   "embedding says tie_word_embeddings: true"));
 }
 
 TEST_F(CheckpointTest, RefusesWeightsThatAreNoFloats) {
   Tensors tensors = test::random_tensors(test::tiny_config());
   tensors["model.norm.weight"] = at::ones({32}, at::kChar);
   write(tensors);
-  EXPECT_EQ(refusal(), dir_ + "/model.safetensors: model.norm.weight: is stored as I8; allowed for weights: F32, F16, BF16");
+  EXPECT_EQ(
+      refusal(),
+      dir_ + "/model.safetensors: model.norm.weight: is stored as I8; allowed for weights: F32, F16, BF16");
 }
 
 TEST_F(CheckpointTest, RefusesNamesWithoutTheirPrefix) {
   Tensors tensors;
-  for (const auto& [name, tensor] : test::random_tensors(test::tiny_config())) tensors[name.substr(6)] = tensor;
+  for (const auto& [name, tensor] : test::random_tensors(test::tiny_config()))
+    tensors[name.substr(6)] = tensor;
   write(tensors);
-  EXPECT_THAT(refusal(), HasSubstr("lack the prefix 'model.': saved from the model without its head, save the LlamaForCausalLM instead"));
+  EXPECT_THAT(refusal(), HasSubstr("lack the prefix 'model.': saved from the model without its head, save "
+                                   "the LlamaForCausalLM instead"));
 }
 
 TEST_F(CheckpointTest, OtherTensorsAreLeftAlone) {
@@ -159,7 +177,8 @@ TEST_F(CheckpointTest, AHeadBesideATiedEmbeddingCountsOnlyWhenItDiffers) {
 TEST_F(CheckpointTest, RefusesBrokenIndexes) {
   const std::string key = "model.norm.weight";
   write_shards([&](Json& map) { map[key] = "../model/model-00002-of-00002.safetensors"; });
-  EXPECT_THAT(refusal(), HasSubstr("model.safetensors.index.json: weight_map.model.norm.weight: the shard '../model/model-00002-of-00002.safetensors' is not a plain file name"));
+  EXPECT_THAT(refusal(), HasSubstr("model.safetensors.index.json: weight_map.model.norm.weight: the shard "
+                                   "'../model/model-00002-of-00002.safetensors' is not a plain file name"));
   for (const char* name : {"", ".", "..", "/etc/passwd", "a\\b"}) {
     write_shards([&](Json& map) { map[key] = name; });
     EXPECT_THAT(refusal(), HasSubstr("is not a plain file name")) << name;
@@ -169,7 +188,8 @@ TEST_F(CheckpointTest, RefusesBrokenIndexes) {
   write_shards([&](Json& map) { map[key] = "model-00003-of-00002.safetensors"; });
   EXPECT_THAT(refusal(), HasSubstr("the shard model-00003-of-00002.safetensors is missing"));
   write_shards([&](Json& map) { map[key] = "model-00001-of-00002.safetensors"; });
-  EXPECT_THAT(refusal(), HasSubstr("model.norm.weight: is not in the shard model-00001-of-00002.safetensors"));
+  EXPECT_THAT(refusal(),
+              HasSubstr("model.norm.weight: is not in the shard model-00001-of-00002.safetensors"));
   write_shards([&](Json& map) { map[key] = 3; });
   EXPECT_THAT(refusal(), HasSubstr("model.norm.weight: is 3; allowed: a text"));
   write_shards([&](Json& map) { map = Json::object(); });
@@ -204,11 +224,14 @@ TEST_F(CheckpointTest, DigestCoversConfigurationAndWeights) {
 TEST_F(CheckpointTest, DigestIsCachedOnceTheFilesAreOldEnough) {
   const auto files = [&] {
     std::error_code error;
-    return fs::exists(folder_ / "cache/harness") ? std::distance(fs::directory_iterator(folder_ / "cache/harness"), {}) : 0;
+    return fs::exists(folder_ / "cache/harness")
+               ? std::distance(fs::directory_iterator(folder_ / "cache/harness"), {})
+               : 0;
   };
   const std::string first = Checkpoint::open(dir_)->digest();
   EXPECT_EQ(files(), 0) << "written a moment ago, it may still change within the clock's tick";
-  fs::last_write_time(dir_ + "/model.safetensors", fs::file_time_type::clock::now() - std::chrono::seconds(10));
+  fs::last_write_time(dir_ + "/model.safetensors",
+                      fs::file_time_type::clock::now() - std::chrono::seconds(10));
   EXPECT_EQ(Checkpoint::open(dir_)->digest(), first);
   ASSERT_EQ(files(), 1);
   EXPECT_EQ(Checkpoint::open(dir_)->digest(), first);
@@ -230,7 +253,8 @@ TEST_F(CheckpointTest, DigestIsCachedOnceTheFilesAreOldEnough) {
 }
 
 TEST_F(CheckpointTest, DigestNeedsNoCache) {
-  fs::last_write_time(dir_ + "/model.safetensors", fs::file_time_type::clock::now() - std::chrono::seconds(10));
+  fs::last_write_time(dir_ + "/model.safetensors",
+                      fs::file_time_type::clock::now() - std::chrono::seconds(10));
   const std::string first = Checkpoint::open(dir_)->digest();
   test::write_text(folder_ / "not_a_folder", "");
   ::setenv("XDG_CACHE_HOME", (folder_ / "not_a_folder").c_str(), 1);
@@ -238,10 +262,12 @@ TEST_F(CheckpointTest, DigestNeedsNoCache) {
 }
 
 TEST_F(CheckpointTest, ManyThreadsMayAskForTheDigestAtOnce) {
-  fs::last_write_time(dir_ + "/model.safetensors", fs::file_time_type::clock::now() - std::chrono::seconds(10));
+  fs::last_write_time(dir_ + "/model.safetensors",
+                      fs::file_time_type::clock::now() - std::chrono::seconds(10));
   std::vector<std::string> digests(8);
   std::vector<std::thread> threads;
-  for (std::string& digest : digests) threads.emplace_back([&] { digest = Checkpoint::open(dir_)->digest(); });
+  for (std::string& digest : digests)
+    threads.emplace_back([&] { digest = Checkpoint::open(dir_)->digest(); });
   for (std::thread& thread : threads) thread.join();
   EXPECT_THAT(digests, testing::Each(digests[0]));
 }
@@ -252,7 +278,8 @@ TEST_F(CheckpointTest, RandomCheckpointsAreTheSameEveryTime) {
   EXPECT_EQ(sha256(SafetensorsFile::open(again + "/model.safetensors")->bytes()), sha256(file->bytes()));
   const at::Tensor embedding = file->tensor("model.embed_tokens.weight");
   EXPECT_NEAR(embedding.mean().item<double>(), 0, 0.02);
-  EXPECT_NEAR(embedding.std().item<double>() * std::sqrt(32.0), 1, 0.05);  // 2048 values: standard error 0.016
+  EXPECT_NEAR(embedding.std().item<double>() * std::sqrt(32.0), 1,
+              0.05);  // 2048 values: standard error 0.016
 }
 
 TEST_F(CheckpointTest, OpensStories260K) {

@@ -20,7 +20,9 @@ ModelConfig read_text(const std::string& text) {
   test::write_text(folder / "config.json", text);
   return read_model_config(folder.path());
 }
-ModelConfig read(const Json& overrides = Json::object()) { return read_text(test::tiny_config(overrides).dump()); }
+ModelConfig read(const Json& overrides = Json::object()) {
+  return read_text(test::tiny_config(overrides).dump());
+}
 
 ModelConfig read_without(const std::string& key, const Json& overrides = Json::object()) {
   Json config = test::tiny_config(overrides);
@@ -44,7 +46,9 @@ std::string refusal(const Json& overrides) {
   return refusal_of([&] { read(overrides); });
 }
 
-TEST(ModelConfig, FamiliesAreThese) { EXPECT_THAT(FamilyRegistry::get().names(), ElementsAre("llama", "mistral", "qwen2")); }
+TEST(ModelConfig, FamiliesAreThese) {
+  EXPECT_THAT(FamilyRegistry::get().names(), ElementsAre("llama", "mistral", "qwen2"));
+}
 
 TEST(ModelConfig, ReadsTheTinyLlama) {
   const ModelConfig c = read();
@@ -90,11 +94,13 @@ TEST(ModelConfig, BiasesByFamily) {
 }
 
 TEST(ModelConfig, RopeInTheOldForm) {
-  const ModelConfig linear = read({{"rope_scaling", {{"type", "linear"}, {"factor", 4.0}}}, {"rope_theta", 5e5}});
+  const ModelConfig linear =
+      read({{"rope_scaling", {{"type", "linear"}, {"factor", 4.0}}}, {"rope_theta", 5e5}});
   EXPECT_EQ(linear.rope.type, RopeType::linear);
   EXPECT_EQ(linear.rope.factor, 4.0);
   EXPECT_EQ(linear.rope.theta, 5e5);
-  const ModelConfig dynamic = read({{"rope_scaling", {{"rope_type", "dynamic"}, {"type", "linear"}, {"factor", 2}}}});
+  const ModelConfig dynamic =
+      read({{"rope_scaling", {{"rope_type", "dynamic"}, {"type", "linear"}, {"factor", 2}}}});
   EXPECT_EQ(dynamic.rope.type, RopeType::dynamic) << "rope_type counts more than type";
   EXPECT_EQ(dynamic.rope.original_max_positions, 128);
   EXPECT_EQ(read({{"rope_scaling", nullptr}}).rope.type, RopeType::standard);
@@ -102,8 +108,9 @@ TEST(ModelConfig, RopeInTheOldForm) {
 }
 
 TEST(ModelConfig, RopeInTheNewForm) {
-  const Json llama3 = {{"rope_type", "llama3"}, {"rope_theta", 5e5},        {"factor", 8.0},
-                       {"low_freq_factor", 1.0}, {"high_freq_factor", 4.0}, {"original_max_position_embeddings", 32}};
+  const Json llama3 = {{"rope_type", "llama3"},   {"rope_theta", 5e5},
+                       {"factor", 8.0},           {"low_freq_factor", 1.0},
+                       {"high_freq_factor", 4.0}, {"original_max_position_embeddings", 32}};
   const ModelConfig c = read_without("rope_theta", {{"rope_parameters", llama3}});
   EXPECT_EQ(c.rope.type, RopeType::llama3);
   EXPECT_EQ(c.rope.theta, 5e5);
@@ -111,10 +118,14 @@ TEST(ModelConfig, RopeInTheNewForm) {
   EXPECT_EQ(c.rope.low_freq_factor, 1.0);
   EXPECT_EQ(c.rope.high_freq_factor, 4.0);
   EXPECT_EQ(c.rope.original_max_positions, 32);
-  EXPECT_EQ(read({{"rope_parameters", {{"rope_type", "default"}, {"rope_theta", 7.0}}}}).rope.theta, 7.0) << "inside counts more";
-  EXPECT_EQ(read({{"rope_parameters", {{"rope_type", "default"}}}}).rope.theta, 10000.0) << "else the key beside it";
+  EXPECT_EQ(read({{"rope_parameters", {{"rope_type", "default"}, {"rope_theta", 7.0}}}}).rope.theta, 7.0)
+      << "inside counts more";
+  EXPECT_EQ(read({{"rope_parameters", {{"rope_type", "default"}}}}).rope.theta, 10000.0)
+      << "else the key beside it";
   // Both sections: transformers takes rope_scaling.
-  EXPECT_EQ(read({{"rope_parameters", llama3}, {"rope_scaling", {{"type", "linear"}, {"factor", 2}}}}).rope.type, RopeType::linear);
+  EXPECT_EQ(
+      read({{"rope_parameters", llama3}, {"rope_scaling", {{"type", "linear"}, {"factor", 2}}}}).rope.type,
+      RopeType::linear);
 }
 
 TEST(ModelConfig, RopeThatIsNotComputedIsRefused) {
@@ -123,14 +134,22 @@ TEST(ModelConfig, RopeThatIsNotComputedIsRefused) {
     EXPECT_THAT(text, HasSubstr("rope_scaling.type: unknown RoPE type '" + std::string(type) + "'"));
     EXPECT_THAT(text, HasSubstr("allowed: default, dynamic, linear, llama3"));
   }
-  EXPECT_THAT(refusal({{"rope_parameters", {{"rope_type", "yarn"}}}}), HasSubstr("rope_parameters.rope_type"));
-  EXPECT_THAT(refusal({{"rope_scaling", {{"type", "linear"}}}}), HasSubstr("rope_scaling.factor: is missing"));
-  EXPECT_THAT(refusal({{"rope_scaling", {{"type", "linear"}, {"factor", 0}}}}), HasSubstr("rope_scaling.factor: is 0"));
-  EXPECT_THAT(refusal({{"rope_scaling", "linear"}}), HasSubstr("rope_scaling: is \"linear\"; allowed: an object"));
-  EXPECT_THAT(refusal({{"rope_scaling", {{"type", "llama3"}, {"factor", 8}, {"low_freq_factor", 4}, {"high_freq_factor", 4}}}}),
-              HasSubstr("high_freq_factor: must be above low_freq_factor"));
-  EXPECT_THAT(refusal({{"rope_parameters", {{"full_attention", {{"rope_theta", 1.0}}}}}}), HasSubstr("RoPE by kind of layer"));
-  EXPECT_THAT(refusal({{"rope_parameters", {{"partial_rotary_factor", 0.5}}}}), HasSubstr("rope_parameters.partial_rotary_factor: is 0.5"));
+  EXPECT_THAT(refusal({{"rope_parameters", {{"rope_type", "yarn"}}}}),
+              HasSubstr("rope_parameters.rope_type"));
+  EXPECT_THAT(refusal({{"rope_scaling", {{"type", "linear"}}}}),
+              HasSubstr("rope_scaling.factor: is missing"));
+  EXPECT_THAT(refusal({{"rope_scaling", {{"type", "linear"}, {"factor", 0}}}}),
+              HasSubstr("rope_scaling.factor: is 0"));
+  EXPECT_THAT(refusal({{"rope_scaling", "linear"}}),
+              HasSubstr("rope_scaling: is \"linear\"; allowed: an object"));
+  EXPECT_THAT(
+      refusal({{"rope_scaling",
+                {{"type", "llama3"}, {"factor", 8}, {"low_freq_factor", 4}, {"high_freq_factor", 4}}}}),
+      HasSubstr("high_freq_factor: must be above low_freq_factor"));
+  EXPECT_THAT(refusal({{"rope_parameters", {{"full_attention", {{"rope_theta", 1.0}}}}}}),
+              HasSubstr("RoPE by kind of layer"));
+  EXPECT_THAT(refusal({{"rope_parameters", {{"partial_rotary_factor", 0.5}}}}),
+              HasSubstr("rope_parameters.partial_rotary_factor: is 0.5"));
   EXPECT_THAT(refusal({{"rope_theta", -1}}), HasSubstr("rope_theta: is -1; allowed: a number above 0"));
 }
 
@@ -143,8 +162,9 @@ TEST(ModelConfig, MistralsWindowCoversAllLayers) {
   EXPECT_THAT(read(with({{"sliding_window", 16}})).sliding_window, ElementsAre(16, 16));
   EXPECT_THAT(read(with({{"sliding_window", nullptr}})).sliding_window, ElementsAre(0, 0));
   EXPECT_THAT(refusal(with({{"sliding_window", 0}})), HasSubstr("sliding_window: is 0"));
-  EXPECT_THAT(refusal(with({{"sliding_window", 16}, {"layer_types", {"sliding_attention", "full_attention"}}})),
-              HasSubstr("layer_types: holds 'full_attention'"));
+  EXPECT_THAT(
+      refusal(with({{"sliding_window", 16}, {"layer_types", {"sliding_attention", "full_attention"}}})),
+      HasSubstr("layer_types: holds 'full_attention'"));
 }
 
 TEST(ModelConfig, Qwen2sWindowNeedsItsSwitch) {
@@ -153,49 +173,81 @@ TEST(ModelConfig, Qwen2sWindowNeedsItsSwitch) {
     return more;
   };
   EXPECT_THAT(read(with({{"sliding_window", 16}, {"max_window_layers", 0}})).sliding_window, Each(0));
-  EXPECT_THAT(read(with({{"use_sliding_window", true}, {"sliding_window", 16}, {"max_window_layers", 1}})).sliding_window, ElementsAre(0, 16));
-  EXPECT_THAT(read(with({{"use_sliding_window", true}, {"sliding_window", nullptr}, {"max_window_layers", 1}})).sliding_window, Each(0));
-  EXPECT_THAT(read(with({{"use_sliding_window", true}, {"sliding_window", 16}, {"layer_types", {"sliding_attention", "full_attention"}}}))
-                  .sliding_window, ElementsAre(16, 0));
-  EXPECT_THAT(refusal(with({{"layer_types", {"sliding_attention", "full_attention"}}})), HasSubstr("use_sliding_window: true"));
-  EXPECT_THAT(refusal(with({{"layer_types", {"full_attention"}}})), HasSubstr("has 1 entries; allowed: one a layer, 2"));
+  EXPECT_THAT(read(with({{"use_sliding_window", true}, {"sliding_window", 16}, {"max_window_layers", 1}}))
+                  .sliding_window,
+              ElementsAre(0, 16));
+  EXPECT_THAT(
+      read(with({{"use_sliding_window", true}, {"sliding_window", nullptr}, {"max_window_layers", 1}}))
+          .sliding_window,
+      Each(0));
+  EXPECT_THAT(read(with({{"use_sliding_window", true},
+                         {"sliding_window", 16},
+                         {"layer_types", {"sliding_attention", "full_attention"}}}))
+                  .sliding_window,
+              ElementsAre(16, 0));
+  EXPECT_THAT(refusal(with({{"layer_types", {"sliding_attention", "full_attention"}}})),
+              HasSubstr("use_sliding_window: true"));
+  EXPECT_THAT(refusal(with({{"layer_types", {"full_attention"}}})),
+              HasSubstr("has 1 entries; allowed: one a layer, 2"));
 }
 
 TEST(ModelConfig, OtherModelsAreRefusedWithTheListOfSupportedOnes) {
   for (const char* type : {"phi3", "gemma", "opt", "mixtral", "qwen3", "gpt2"})
-    EXPECT_EQ(refusal({{"model_type", type}}), "model_type: '" + std::string(type) + "' is not supported; supported: llama, mistral, qwen2");
-  EXPECT_THAT(refusal_of([] { read_without("model_type"); }),
-              HasSubstr("model_type: is missing (architectures: LlamaForCausalLM); supported: llama, mistral, qwen2"));
-  EXPECT_THAT(refusal({{"architectures", {"LlamaForSequenceClassification"}}}), HasSubstr("allowed for model_type llama: LlamaForCausalLM"));
-  EXPECT_EQ(refusal({{"architectures", Json::array({"LLaMAForCausalLM"})}}), "") << "the first conversions' spelling";
+    EXPECT_EQ(refusal({{"model_type", type}}),
+              "model_type: '" + std::string(type) + "' is not supported; supported: llama, mistral, qwen2");
+  EXPECT_THAT(
+      refusal_of([] { read_without("model_type"); }),
+      HasSubstr(
+          "model_type: is missing (architectures: LlamaForCausalLM); supported: llama, mistral, qwen2"));
+  EXPECT_THAT(refusal({{"architectures", {"LlamaForSequenceClassification"}}}),
+              HasSubstr("allowed for model_type llama: LlamaForCausalLM"));
+  EXPECT_EQ(refusal({{"architectures", Json::array({"LLaMAForCausalLM"})}}), "")
+      << "the first conversions' spelling";
 }
 
 TEST(ModelConfig, KeysThatChangeTheFunctionAreRefused) {
-  EXPECT_EQ(refusal({{"hidden_act", "gelu"}}), "hidden_act: is \"gelu\", a variant that is not supported; allowed: \"silu\" or absent");
-  EXPECT_THAT(refusal({{"quantization_config", {{"quant_method", "gptq"}}}}), HasSubstr("quantization_config: is {\"quant_method\":\"gptq\"}"));
-  for (const char* key : {"logit_scale", "attention_multiplier", "embedding_multiplier", "residual_multiplier", "partial_rotary_factor"})
+  EXPECT_EQ(refusal({{"hidden_act", "gelu"}}),
+            "hidden_act: is \"gelu\", a variant that is not supported; allowed: \"silu\" or absent");
+  EXPECT_THAT(refusal({{"quantization_config", {{"quant_method", "gptq"}}}}),
+              HasSubstr("quantization_config: is {\"quant_method\":\"gptq\"}"));
+  for (const char* key : {"logit_scale", "attention_multiplier", "embedding_multiplier",
+                          "residual_multiplier", "partial_rotary_factor"})
     EXPECT_THAT(refusal({{key, 0.5}}), HasSubstr(std::string(key) + ": is 0.5"));
   EXPECT_THAT(refusal({{"rope_interleaved", true}}), HasSubstr("rope_interleaved"));
   EXPECT_THAT(refusal({{"num_local_experts", 8}}), HasSubstr("num_local_experts"));
-  EXPECT_EQ(refusal({{"rope_interleaved", false}, {"logit_scale", 1}, {"quantization_config", nullptr}, {"partial_rotary_factor", 1.0}}), "");
-  EXPECT_EQ(refusal({{"use_cache", true}, {"initializer_range", 0.02}, {"pretraining_tp", 4}, {"mask_value", -10000}}), "") << "harmless";
+  EXPECT_EQ(refusal({{"rope_interleaved", false},
+                     {"logit_scale", 1},
+                     {"quantization_config", nullptr},
+                     {"partial_rotary_factor", 1.0}}),
+            "");
+  EXPECT_EQ(
+      refusal(
+          {{"use_cache", true}, {"initializer_range", 0.02}, {"pretraining_tp", 4}, {"mask_value", -10000}}),
+      "")
+      << "harmless";
 }
 
 TEST(ModelConfig, SenselessValuesAreRefusedByKey) {
-  EXPECT_THAT(refusal({{"hidden_size", 0}}), HasSubstr("hidden_size: is 0; allowed: a whole number from 1 to"));
+  EXPECT_THAT(refusal({{"hidden_size", 0}}),
+              HasSubstr("hidden_size: is 0; allowed: a whole number from 1 to"));
   EXPECT_THAT(refusal({{"hidden_size", 32.0}}), HasSubstr("hidden_size: is 32.0; allowed: a whole number"));
   EXPECT_THAT(refusal({{"hidden_size", "32"}}), HasSubstr("hidden_size: is \"32\""));
   EXPECT_THAT(refusal({{"vocab_size", -5}}), HasSubstr("vocab_size: is -5"));
-  EXPECT_THAT(refusal({{"vocab_size", 18446744073709551615ull}}), HasSubstr("vocab_size: is 18446744073709551615"));
+  EXPECT_THAT(refusal({{"vocab_size", 18446744073709551615ull}}),
+              HasSubstr("vocab_size: is 18446744073709551615"));
   EXPECT_THAT(refusal({{"num_hidden_layers", 1000000000}}), HasSubstr("num_hidden_layers"));
-  EXPECT_THAT(refusal({{"num_key_value_heads", 3}}), HasSubstr("num_key_value_heads: is 3; allowed: a divisor of num_attention_heads, 4"));
-  EXPECT_THAT(refusal({{"num_attention_heads", 3}, {"num_key_value_heads", 3}}), HasSubstr("a divisor of hidden_size, 32"));
+  EXPECT_THAT(refusal({{"num_key_value_heads", 3}}),
+              HasSubstr("num_key_value_heads: is 3; allowed: a divisor of num_attention_heads, 4"));
+  EXPECT_THAT(refusal({{"num_attention_heads", 3}, {"num_key_value_heads", 3}}),
+              HasSubstr("a divisor of hidden_size, 32"));
   EXPECT_THAT(refusal({{"head_dim", 7}}), HasSubstr("head_dim: is 7; allowed: an even number"));
   EXPECT_THAT(refusal({{"rms_norm_eps", 0}}), HasSubstr("rms_norm_eps: is 0"));
-  EXPECT_THAT(refusal({{"tie_word_embeddings", "yes"}}), HasSubstr("tie_word_embeddings: is \"yes\"; allowed: true, false"));
+  EXPECT_THAT(refusal({{"tie_word_embeddings", "yes"}}),
+              HasSubstr("tie_word_embeddings: is \"yes\"; allowed: true, false"));
   EXPECT_THAT(refusal_of([] { read_without("hidden_size"); }), HasSubstr("hidden_size: is missing"));
-  EXPECT_THAT(refusal({{"model_type", "a\nb"}}), HasSubstr("model_type: 'a\\nb' is not supported")) << "one line";
-  EXPECT_THAT(refusal({{"model_type", std::string(5000, 'x')}}), HasSubstr("xxx' is not supported"));
+  EXPECT_THAT(refusal({{"model_type", "a\nb"}}), HasSubstr("model_type: 'a\\nb' is not supported"))
+      << "one line";
+  EXPECT_THAT(refusal({{"model_type", std::string(5000, 'x')}}), HasSubstr("xxx...' is not supported"));
 }
 
 TEST(ModelConfig, BrokenFilesAreRefused) {
@@ -203,9 +255,11 @@ TEST(ModelConfig, BrokenFilesAreRefused) {
   EXPECT_THAT(refusal_of([] { read_text("{\"a\": 1,}"); }), HasSubstr("is not valid JSON at byte 9"));
   EXPECT_THAT(refusal_of([] { read_text("[1]"); }), HasSubstr("must be a JSON object"));
   EXPECT_THAT(refusal_of([] { read_text("{\"a\": 1e999}"); }), HasSubstr("is not valid JSON"));
-  EXPECT_THAT(refusal_of([] { read_text(R"({"hidden_size": 1, "hidden_size": 2})"); }), HasSubstr("hidden_size: stands twice"));
-  EXPECT_THAT(refusal_of([] { read_text("{\"a\":" + std::string(100'000, '[') + std::string(100'000, ']') + "}"); }),
-              HasSubstr("nested deeper than 16 levels"));
+  EXPECT_THAT(refusal_of([] { read_text(R"({"hidden_size": 1, "hidden_size": 2})"); }),
+              HasSubstr("hidden_size: stands twice"));
+  EXPECT_THAT(
+      refusal_of([] { read_text("{\"a\":" + std::string(100'000, '[') + std::string(100'000, ']') + "}"); }),
+      HasSubstr("nested deeper than 16 levels"));
   EXPECT_THAT(refusal_of([] { read_model_config("/absent"); }), HasSubstr("there is no such file"));
 }
 
@@ -252,9 +306,11 @@ TEST(ModelConfig, ReadsTheRealConfigurations) {
   const RopeConfig llama31 = read_model_config(folder + "Llama-3.1-8B").rope;
   EXPECT_EQ(llama31.factor, 8.0);
   EXPECT_EQ(llama31.original_max_positions, 8192);
-  for (const char* name : {"MiniCPM-2B", "Mixtral-8x7B-v0.1", "Qwen3-1.7B", "gemma-2b", "gemma2_2b_it", "opt-1.3b", "opt-13b", "opt-30b",
-                           "opt-6.7b", "phi3.5-mini-instruct"})
-    EXPECT_THAT(refusal_of([&] { read_model_config(folder + name); }), HasSubstr("supported: llama, mistral, qwen2")) << name;
+  for (const char* name : {"MiniCPM-2B", "Mixtral-8x7B-v0.1", "Qwen3-1.7B", "gemma-2b", "gemma2_2b_it",
+                           "opt-1.3b", "opt-13b", "opt-30b", "opt-6.7b", "phi3.5-mini-instruct"})
+    EXPECT_THAT(refusal_of([&] { read_model_config(folder + name); }),
+                HasSubstr("supported: llama, mistral, qwen2"))
+        << name;
 }
 
 }  // namespace

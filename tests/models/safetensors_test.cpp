@@ -52,18 +52,22 @@ std::string header_refusal(const std::string& header, uint64_t data_bytes) {
 
 TEST(Safetensors, ReadsAFileWrittenByHand) {
   const test::TemporaryFolder folder;
-  // 2 x 2 float32 1 2 3 4, then two bytes 7 8; the header's length is a multiple of 8, so that the data is aligned.
-  std::string header = R"({"__metadata__":{"format":"pt"},"b":{"dtype":"U8","shape":[2],"data_offsets":[16,18]},)"
-                       R"("a":{"dtype":"F32","shape":[2,2],"data_offsets":[0,16]}})";
+  // 2 x 2 float32 1 2 3 4, then two bytes 7 8; the header's length is a multiple of 8, so that the data is
+  // aligned.
+  std::string header =
+      R"({"__metadata__":{"format":"pt"},"b":{"dtype":"U8","shape":[2],"data_offsets":[16,18]},)"
+      R"("a":{"dtype":"F32","shape":[2,2],"data_offsets":[0,16]}})";
   header.append((8 - header.size() % 8) % 8, ' ');
   const float values[] = {1, 2, 3, 4};
-  test::write_text(folder / "x", framed(header, std::string(reinterpret_cast<const char*>(values), 16) + "\x07\x08"));
+  test::write_text(folder / "x",
+                   framed(header, std::string(reinterpret_cast<const char*>(values), 16) + "\x07\x08"));
   const auto file = SafetensorsFile::open(folder / "x");
   EXPECT_THAT(file->names(), ElementsAre("a", "b"));
   EXPECT_EQ(file->metadata().at("format"), "pt");
   EXPECT_TRUE(at::equal(file->tensor("a"), at::tensor({1.f, 2.f, 3.f, 4.f}).view({2, 2})));
   EXPECT_TRUE(at::equal(file->tensor("b"), at::tensor({7, 8}, at::kByte)));
-  EXPECT_EQ(static_cast<const void*>(file->tensor("a").data_ptr()), file->bytes().data() + 8 + header.size()) << "a view, not a copy";
+  EXPECT_EQ(static_cast<const void*>(file->tensor("a").data_ptr()), file->bytes().data() + 8 + header.size())
+      << "a view, not a copy";
 }
 
 TEST(Safetensors, ATensorOutlivesItsFile) {
@@ -78,7 +82,8 @@ TEST(Safetensors, MisalignedTensorsAreCopiedAndRight) {
   const test::TemporaryFolder folder;
   const float values[] = {1.5f, -2.f};
   // One byte lies before the float32 values.
-  std::string header = R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"b":{"dtype":"F32","shape":[2],"data_offsets":[1,9]}})";
+  std::string header =
+      R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"b":{"dtype":"F32","shape":[2],"data_offsets":[1,9]}})";
   header.append((8 - header.size() % 8) % 8, ' ');
   test::write_text(folder / "x", framed(header, "z" + std::string(reinterpret_cast<const char*>(values), 8)));
   const auto b = SafetensorsFile::open(folder / "x")->tensor("b");
@@ -88,9 +93,11 @@ TEST(Safetensors, MisalignedTensorsAreCopiedAndRight) {
 
 TEST(Safetensors, EveryDtypeAndShapeComesBack) {
   const test::TemporaryFolder folder;
-  std::map<std::string, at::Tensor> tensors = {{"empty", at::empty({0, 3}, at::kFloat)}, {"scalar", at::scalar_tensor(2.5, at::kDouble)},
+  std::map<std::string, at::Tensor> tensors = {{"empty", at::empty({0, 3}, at::kFloat)},
+                                               {"scalar", at::scalar_tensor(2.5, at::kDouble)},
                                                {"bool", at::tensor({1, 0, 1}).to(at::kBool)}};
-  for (const auto type : {at::kDouble, at::kFloat, at::kHalf, at::kBFloat16, at::kLong, at::kInt, at::kShort, at::kChar, at::kByte})
+  for (const auto type : {at::kDouble, at::kFloat, at::kHalf, at::kBFloat16, at::kLong, at::kInt, at::kShort,
+                          at::kChar, at::kByte})
     tensors[std::string("t") + at::toString(type)] = at::arange(15).view({3, 5}).to(type);
   write_safetensors(folder / "x", tensors, {{"k", "v \" \n"}});
   const auto file = SafetensorsFile::open(folder / "x");
@@ -108,32 +115,38 @@ TEST(Safetensors, EveryDtypeAndShapeComesBack) {
 
 TEST(Safetensors, EqualContentsGiveEqualBytes) {
   const test::TemporaryFolder folder;
-  const std::map<std::string, at::Tensor> tensors = {{"b", at::ones({3}, at::kByte)}, {"a", at::ones({2}, at::kFloat)}};
+  const std::map<std::string, at::Tensor> tensors = {{"b", at::ones({3}, at::kByte)},
+                                                     {"a", at::ones({2}, at::kFloat)}};
   write_safetensors(folder / "x", tensors, {{"k", "v"}});
   write_safetensors(folder / "y", tensors, {{"k", "v"}});
   EXPECT_EQ(contents(folder / "x"), contents(folder / "y"));
-  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder.path()), {}), 2) << "no temporary file is left";
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder.path()), {}), 2)
+      << "no temporary file is left";
 }
 
 TEST(Safetensors, FloatsOf8BitsAreKnownButNotRead) {
   const test::TemporaryFolder folder;
-  test::write_text(folder / "x", framed(R"({"w":{"dtype":"F8_E4M3","shape":[2],"data_offsets":[0,2]}})", "ab"));
+  test::write_text(folder / "x",
+                   framed(R"({"w":{"dtype":"F8_E4M3","shape":[2],"data_offsets":[0,2]}})", "ab"));
   const auto file = SafetensorsFile::open(folder / "x");
   EXPECT_TRUE(file->contains("w"));
   try {
     file->tensor("w");
     FAIL();
   } catch (const UserError& error) {
-    EXPECT_EQ(std::string(error.what()), folder / "x" + ": w: is stored as F8_E4M3, which is not read; allowed: "
-                                                       "F64, F32, F16, BF16, I64, I32, I16, I8, U8, BOOL");
+    EXPECT_EQ(std::string(error.what()), folder / "x" +
+                                             ": w: is stored as F8_E4M3, which is not read; allowed: "
+                                             "F64, F32, F16, BF16, I64, I32, I16, I8, U8, BOOL");
   }
 }
 
 TEST(Safetensors, RefusesWhatIsNotAFileOfTheFormat) {
   EXPECT_THAT(refusal(""), HasSubstr("0 bytes (truncated?)"));
   EXPECT_THAT(refusal("abc"), HasSubstr("3 bytes (truncated?)"));
-  EXPECT_THAT(refusal(std::string(8, '\xff')), HasSubstr("a header of 18446744073709551615 bytes; allowed: at most 100000000"));
-  EXPECT_THAT(refusal(framed("{}", "").substr(0, 9)), HasSubstr("is truncated: a header of 2 bytes in a file of 9"));
+  EXPECT_THAT(refusal(std::string(8, '\xff')),
+              HasSubstr("a header of 18446744073709551615 bytes; allowed: at most 100000000"));
+  EXPECT_THAT(refusal(framed("{}", "").substr(0, 9)),
+              HasSubstr("is truncated: a header of 2 bytes in a file of 9"));
   EXPECT_THAT(refusal(framed("", "")), HasSubstr("the header is not a JSON object"));
   EXPECT_THAT(refusal(framed("[]", "")), HasSubstr("the header is not a JSON object"));
   EXPECT_THAT(refusal(framed("\xEF\xBB\xBF{}", "")), HasSubstr("the header is not a JSON object"));
@@ -149,16 +162,24 @@ TEST(Safetensors, RefusesOffsetsThatDoNotFit) {
   const auto entry = [](const std::string& name, const std::string& shape, const std::string& offsets) {
     return "\"" + name + R"(":{"dtype":"F32","shape":)" + shape + R"(,"data_offsets":)" + offsets + "}";
   };
-  const auto one = [&](const std::string& shape, const std::string& offsets) { return "{" + entry("w", shape, offsets) + "}"; };
+  const auto one = [&](const std::string& shape, const std::string& offsets) {
+    return "{" + entry("w", shape, offsets) + "}";
+  };
   EXPECT_EQ(header_refusal(one("[2]", "[0,8]"), 8), "");
-  EXPECT_THAT(header_refusal(one("[2]", "[0,8]"), 7), HasSubstr("w: data_offsets [0, 8] lie outside the file, which has 7 bytes"));
+  EXPECT_THAT(header_refusal(one("[2]", "[0,8]"), 7),
+              HasSubstr("w: data_offsets [0, 8] lie outside the file, which has 7 bytes"));
   EXPECT_THAT(header_refusal(one("[2]", "[8,0]"), 8), HasSubstr("lie outside"));
-  EXPECT_THAT(header_refusal(one("[2]", "[18446744073709551608,18446744073709551615]"), 8), HasSubstr("lie outside"));
-  EXPECT_THAT(header_refusal(one("[3]", "[0,8]"), 8), HasSubstr("w: data_offsets cover 8 bytes, the shape needs 12"));
-  EXPECT_THAT(header_refusal(one("[4294967296,4294967296]", "[0,0]"), 0), HasSubstr("w: the shape overflows"));
-  EXPECT_THAT(header_refusal(one("[9223372036854775808,0]", "[0,0]"), 0), HasSubstr("a dimension of 9223372036854775808"));
+  EXPECT_THAT(header_refusal(one("[2]", "[18446744073709551608,18446744073709551615]"), 8),
+              HasSubstr("lie outside"));
+  EXPECT_THAT(header_refusal(one("[3]", "[0,8]"), 8),
+              HasSubstr("w: data_offsets cover 8 bytes, the shape needs 12"));
+  EXPECT_THAT(header_refusal(one("[4294967296,4294967296]", "[0,0]"), 0),
+              HasSubstr("w: the shape overflows"));
+  EXPECT_THAT(header_refusal(one("[9223372036854775808,0]", "[0,0]"), 0),
+              HasSubstr("a dimension of 9223372036854775808"));
   EXPECT_EQ(header_refusal(one("[0,7]", "[0,0]"), 0), "");
-  EXPECT_THAT(header_refusal(one("[1]", "[4,8]"), 8), HasSubstr("w: a hole lies before it: begins at byte 4 instead of 0"));
+  EXPECT_THAT(header_refusal(one("[1]", "[4,8]"), 8),
+              HasSubstr("w: a hole lies before it: begins at byte 4 instead of 0"));
   EXPECT_THAT(header_refusal("{" + entry("a", "[2]", "[0,8]") + "," + entry("b", "[2]", "[4,12]") + "}", 12),
               HasSubstr("b: overlaps another tensor: begins at byte 4 instead of 8"));
   EXPECT_THAT(header_refusal("{" + entry("a", "[1]", "[0,4]") + "," + entry("a", "[1]", "[4,8]") + "}", 8),
@@ -167,15 +188,22 @@ TEST(Safetensors, RefusesOffsetsThatDoNotFit) {
 
 TEST(Safetensors, RefusesHeadersOfAnotherShape) {
   const std::string good = R"("shape":[1],"data_offsets":[0,4])";
-  EXPECT_THAT(header_refusal(R"({"w":{"dtype":"F99",)" + good + "}}", 4), HasSubstr("w: unknown dtype 'F99'"));
+  EXPECT_THAT(header_refusal(R"({"w":{"dtype":"F99",)" + good + "}}", 4),
+              HasSubstr("w: unknown dtype 'F99'"));
   EXPECT_THAT(header_refusal(R"({"w":{)" + good + "}}", 4), HasSubstr("lacks dtype, shape or data_offsets"));
-  EXPECT_THAT(header_refusal(R"({"w":{"dtype":"F32","dtype":"F32",)" + good + "}}", 4), HasSubstr("'dtype' stands twice"));
+  EXPECT_THAT(header_refusal(R"({"w":{"dtype":"F32","dtype":"F32",)" + good + "}}", 4),
+              HasSubstr("'dtype' stands twice"));
   EXPECT_THAT(header_refusal(R"({"w":{"dtype":"F32","extra":1,)" + good + "}}", 4), HasSubstr("unknown key"));
-  EXPECT_THAT(header_refusal(R"({"w":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}})", 4), HasSubstr("a negative number: -1"));
-  EXPECT_THAT(header_refusal(R"({"w":{"dtype":"F32","shape":[1.5],"data_offsets":[0,4]}})", 4), HasSubstr("not a whole number"));
-  EXPECT_THAT(header_refusal(R"({"w":{"dtype":"F32","shape":[[1]],"data_offsets":[0,4]}})", 4), HasSubstr("an array where none belongs"));
-  EXPECT_THAT(header_refusal(R"({"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4,8]}})", 4), HasSubstr("must be two numbers"));
-  EXPECT_THAT(header_refusal(R"({"w":{"dtype":"F32","shape":null,"data_offsets":[0,4]}})", 4), HasSubstr("null"));
+  EXPECT_THAT(header_refusal(R"({"w":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}})", 4),
+              HasSubstr("a negative number: -1"));
+  EXPECT_THAT(header_refusal(R"({"w":{"dtype":"F32","shape":[1.5],"data_offsets":[0,4]}})", 4),
+              HasSubstr("not a whole number"));
+  EXPECT_THAT(header_refusal(R"({"w":{"dtype":"F32","shape":[[1]],"data_offsets":[0,4]}})", 4),
+              HasSubstr("an array where none belongs"));
+  EXPECT_THAT(header_refusal(R"({"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4,8]}})", 4),
+              HasSubstr("must be two numbers"));
+  EXPECT_THAT(header_refusal(R"({"w":{"dtype":"F32","shape":null,"data_offsets":[0,4]}})", 4),
+              HasSubstr("null"));
   EXPECT_THAT(header_refusal(R"({"w":[]})", 4), HasSubstr("an array where none belongs"));
   EXPECT_THAT(header_refusal(R"({"w":4})", 4), HasSubstr("a number where none belongs"));
   EXPECT_THAT(header_refusal(R"({"__metadata__":{"a":{}}})", 0), HasSubstr("an object where none belongs"));
@@ -194,14 +222,16 @@ TEST(Safetensors, NestingBombsEndAtTheFirstWrongLevel) {
   std::string numbers = "1";
   for (int i = 0; i < 100'000; ++i) numbers += ",1";
   EXPECT_THAT(header_refusal("{\"w\":{\"shape\":[" + numbers + "]}}", 0), HasSubstr("more than 64 numbers"));
-  EXPECT_LT(header_refusal("{\"" + std::string(100'000, 'n') + "\":3}", 0).size(), 400u) << "a hostile name does not flood the line";
+  EXPECT_LT(header_refusal("{\"" + std::string(100'000, 'n') + "\":3}", 0).size(), 400u)
+      << "a hostile name does not flood the line";
 }
 
-// Deterministic mutations of a real header: each is refused with a UserError or read; never a crash, and whatever is read stays
-// inside the data. (The asan preset runs this too.)
+// Deterministic mutations of a real header: each is refused with a UserError or read; never a crash, and
+// whatever is read stays inside the data. (The asan preset runs this too.)
 TEST(Safetensors, TwentyThousandMutatedHeadersNeverCrash) {
-  const std::string good = R"({"__metadata__":{"format":"pt"},"a.weight":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]},)"
-                           R"("b":{"dtype":"BF16","shape":[4],"data_offsets":[24,32]},"c":{"dtype":"I64","shape":[],"data_offsets":[32,40]}})";
+  const std::string good =
+      R"({"__metadata__":{"format":"pt"},"a.weight":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]},)"
+      R"("b":{"dtype":"BF16","shape":[4],"data_offsets":[24,32]},"c":{"dtype":"I64","shape":[],"data_offsets":[32,40]}})";
   ASSERT_EQ(header_refusal(good, 40), "");
   const std::string alphabet = "{}[],:\"0123456789-.eE\\u\0\x80\xffnull";
   const CounterRng rng(7, "mutated headers");
@@ -213,10 +243,18 @@ TEST(Safetensors, TwentyThousandMutatedHeadersNeverCrash) {
       const uint64_t at = i * 32 + 1 + 4 * c, place = rng.below(at, header.size());
       const char letter = alphabet[rng.below(at + 1, alphabet.size())];
       switch (rng.below(at + 2, 4)) {
-        case 0: header[place] = letter; break;
-        case 1: header.insert(place, 1, letter); break;
-        case 2: header.erase(place, 1 + rng.below(at + 3, 5)); break;
-        default: header.insert(place, header.substr(rng.below(at + 3, header.size()), 20)); break;
+        case 0:
+          header[place] = letter;
+          break;
+        case 1:
+          header.insert(place, 1, letter);
+          break;
+        case 2:
+          header.erase(place, 1 + rng.below(at + 3, 5));
+          break;
+        default:
+          header.insert(place, header.substr(rng.below(at + 3, header.size()), 20));
+          break;
       }
     }
     try {
@@ -235,7 +273,8 @@ TEST(Safetensors, TruncatedAnywhereARealFileIsRefused) {
   const test::TemporaryFolder folder;
   write_safetensors(folder / "x", {{"a", at::ones({4}, at::kFloat)}, {"b", at::ones({3}, at::kByte)}}, {});
   const std::string bytes = contents(folder / "x");
-  for (size_t length = 0; length < bytes.size(); ++length) EXPECT_NE(refusal(bytes.substr(0, length)), "") << length;
+  for (size_t length = 0; length < bytes.size(); ++length)
+    EXPECT_NE(refusal(bytes.substr(0, length)), "") << length;
 }
 
 TEST(Safetensors, WritingWhereNothingCanBeWrittenNamesThePath) {
