@@ -82,7 +82,7 @@ Json describe_result(const ResultStore& store, const CellRow& row, int64_t token
   for (const MetricRow& m : row.metrics) {
     out["metrics"][m.name] = m.value;
     if (m.stderr_ >= 0) out["metrics"][m.name + "_stderr"] = m.stderr_;
-    out["counts"][m.name] = m.count;
+    out["metrics"][m.name + "_count"] = m.count;
   }
   if (const auto quantization = store.find_quantization(row.quantize_key)) {
     out["quantization_seconds"] = quantization->seconds;

@@ -52,6 +52,18 @@ int list() {
   return success;
 }
 
+// "4 bits: awq_scale + awq_clip + minmax + rtn"
+std::string chain_text(const Json& cell) {
+  if (cell["method"].is_null()) return full_precision_name;
+  std::string text = cell["quantization"]["weights"]["bits"].dump() + " bits:";
+  const char* join = " ";
+  for (const Json& step : cell["method"]["steps"]) {
+    text += join + step["step"].get<std::string>();
+    join = " + ";
+  }
+  return text;
+}
+
 int show(const std::string& database, const std::string& key) {
   const auto store = ResultStore::open(database, ResultStore::Mode::read);
   if (!key.empty()) {
@@ -60,7 +72,7 @@ int show(const std::string& database, const std::string& key) {
   }
   for (const CellRow& row : store->cells()) {
     std::cout << row.key.substr(0, 12) << "  " << row.status << "  " << row.cell["model"].get<std::string>() << "  "
-              << (row.cell["method"].is_null() ? full_precision_name : row.cell["method"]["steps"].dump()) << "  "
+              << chain_text(row.cell) << "  "
               << row.cell["evaluation"]["task"].get<std::string>();
     for (const MetricRow& m : row.metrics) std::cout << "  " << m.name << "=" << shortest(m.value);
     if (row.status != "done") std::cout << "  " << row.error;

@@ -29,9 +29,17 @@ std::string overlay_digest(const Overlay& overlay) {
   return hash.hex();
 }
 
+// The inverse of to_json(Method), whose options are complete.
+Method read_method(const Json& value) {
+  Method method;
+  method.input = value.value("input", "") == "full_precision" ? InputStream::full_precision : InputStream::quantized_prefix;
+  for (const Json& step : value["steps"]) method.steps.push_back({step["step"], step["options"]});
+  return method;
+}
+
 std::string quantize(Resources& resources, const Json& unit, const Heartbeat& heartbeat) {
   const std::string dir = unit["dir"], artifact = unit["artifact"];
-  const Method method = method_from_json(unit["method"], "method");
+  const Method method = read_method(unit["method"]);
   const QuantSpec spec = quant_spec_from_json(unit["quantization"], "quantization");
   CalibrationSet none;
   const CalibrationSet& calibration = unit["calibration"].is_null() ? none : *resources.calibration(dir, unit["calibration"]);

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <map>
 #include <optional>
+#include <set>
 
 #include "core/log.h"
 #include "core/progress.h"
@@ -90,7 +91,8 @@ class Ledger {
         row.documents.push_back({static_cast<int64_t>(i), "log_likelihood", state.scores[i].log_likelihood});
     }
     store_.commit_cell(run_, row);
-    if (!error.empty()) log_error("cell failed: " + cell.label + ": " + error);
+    // A quantization's failure fails every cell that evaluates it: one line is enough.
+    if (!error.empty() && reported_.insert(error).second) log_error("cell failed: " + cell.label + ": " + error);
     ++(error.empty() ? done_ : failed_);
     state.scores = {};
   }
@@ -100,6 +102,7 @@ class Ledger {
   int64_t run_;
   std::vector<States> states_;
   std::map<std::string, double> bits_;  // of quantizations, by key
+  std::set<std::string> reported_;
   int64_t done_ = 0, failed_ = 0;
 };
 
