@@ -40,7 +40,7 @@ struct AwqClipOptions {
   double max_shrink = 0.5;
   ClipEnds ends = ClipEnds::by_spec;
   int64_t tokens = 512;
-  RangeOptions range;
+  RangeOptions range{};
 };
 
 struct ClipSearch {

@@ -42,8 +42,8 @@ struct AwqScaleOptions {
   bool duo = false;
   std::vector<SubsetKind> subsets{all_subsets.begin(), all_subsets.end()};
   GqaScale gqa = GqaScale::skip;
-  int64_t samples = 0;  // only the first so many calibration sequences; 0: all
-  RangeOptions range;   // of the minmax grids in the search; the chain's range step has its own
+  int64_t samples = 0;   // only the first so many calibration sequences; 0: all
+  RangeOptions range{};  // of the minmax grids in the search; the chain's range step has its own
 };
 
 struct ScaleCandidate {

@@ -1,0 +1,175 @@
+// AWQ against llm-compressor and against a plain torch rendering of the formulas (tools/awq_golden.py).
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "algorithms/awq_clip.h"
+#include "algorithms/awq_scale.h"
+#include "core/json.h"
+#include "models/decoder.h"
+#include "models/safetensors.h"
+#include "tests/algorithms/awq_blocks.h"
+#include "tests/support/paths.h"
+
+namespace ptq {
+namespace {
+
+// A random LLaMA block with llm-compressor's ends of the range, which contain 0.
+struct Golden {
+  std::shared_ptr<const SafetensorsFile> file;
+  DecoderBlock block;
+  QuantSpec spec;
+  std::vector<at::Tensor> inputs_TD;
+  ForwardContext context;
+  RangeOptions range{.include_zero = true};
+
+  explicit Golden(const std::string& name)
+      : file(SafetensorsFile::open(test::project_path("tests/algorithms/golden/" + name + ".safetensors"))) {
+    const Json about = Json::parse(file->metadata().at("about"));
+    spec.weights.bits = about.at("spec").at("num_bits");
+    spec.weights.symmetric = about.at("spec").at("symmetric");
+    spec.weights.group_size = about.at("spec").at("group_size");
+    block.heads = about.at("heads");
+    block.kv_heads = about.at("kv_heads");
+    block.head_dim = 8;
+    block.norm_eps = 1e-6;
+    const std::string prefix = "model.layers.0.";
+    block.input_norm_D = file->tensor(prefix + "input_layernorm.weight");
+    block.post_norm_D = file->tensor(prefix + "post_attention_layernorm.weight");
+    const std::vector<std::string> names = {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj",
+                                            "self_attn.o_proj", "mlp.gate_proj",    "mlp.up_proj",
+                                            "mlp.down_proj"};
+    for (size_t i = 0; i < names.size(); ++i) {
+      Linear& linear = *block.linears()[i];
+      linear.name = prefix + names[i];
+      linear.weight_OI = file->tensor(linear.name + ".weight");
+      if (file->contains(linear.name + ".bias")) linear.bias_O = file->tensor(linear.name + ".bias");
+    }
+    for (const at::Tensor& h_TD : file->tensor("h_NTD").unbind(0)) inputs_TD.push_back(h_TD);
+    context = test::context_for(block.head_dim, inputs_TD[0].size(0));
+  }
+
+  BlockTask task() { return test::block_task(block, spec, inputs_TD, context); }
+};
+
+// Every candidate's loss, in order. Sums of float32 squares in another order differ by about 1e-6. A weight
+// that lies on the border between two codes may fall either way when its scale differs in the last bit, which
+// moves the loss of one candidate of these small blocks by about 1e-3 (seen: 1 of 140 losses, 1.1e-3).
+void expect_losses(const ScaleSearch& found, const at::Tensor& expected, const std::string& what) {
+  ASSERT_EQ(static_cast<int64_t>(found.candidates.size()), expected.numel()) << what;
+  int moved = 0;
+  for (size_t i = 0; i < found.candidates.size(); ++i) {
+    const double loss = expected[static_cast<int64_t>(i)].item<double>();
+    const double difference = std::abs(found.candidates[i].loss - loss) / loss;
+    moved += difference > 1e-4;
+    EXPECT_LT(difference, 5e-3) << what << " candidate " << i;
+  }
+  EXPECT_LE(moved, 1) << what;
+  EXPECT_EQ(static_cast<int64_t>(found.best), expected.argmin().item<int64_t>()) << what;
+}
+
+class AwqGolden : public ::testing::TestWithParam<const char*> {};
+
+TEST_P(AwqGolden, ScaleSearchGivesTheReferencesLosses) {
+  Golden golden(GetParam());
+  BlockTask task = golden.task();
+  const auto searches = awq_scale(task, {.gqa = GqaScale::group, .range = golden.range});
+  ASSERT_EQ(searches.size(), 4u);
+  for (const auto& [kind, found] : searches)
+    expect_losses(found, golden.file->tensor(std::string("ref.") + subset_name(kind) + ".losses"),
+                  subset_name(kind));
+}
+
+TEST_P(AwqGolden, ScaleSearchGivesLlmCompressorsLossesAndScales) {
+  for (const bool duo : {true, false}) {
+    Golden golden(GetParam());
+    BlockTask task = golden.task();
+    // Its 20 candidates: r = n / 19; with duo no scaling and r = n / 18.
+    const auto searches =
+        awq_scale(task, {.grid = duo ? 19 : 20, .endpoint = true, .duo = duo, .range = golden.range});
+    EXPECT_EQ(searches.size(), golden.block.heads == golden.block.kv_heads ? 4u : 3u);
+    for (const auto& [kind, found] : searches) {
+      const std::string key = std::string(duo ? "llmc.duo." : "llmc.plain.") + subset_name(kind);
+      expect_losses(found, golden.file->tensor(key + ".losses"), key);
+      EXPECT_LT(test::relative_difference(found.scale_C, golden.file->tensor(key + ".scale")), 1e-5) << key;
+    }
+  }
+}
+
+TEST_P(AwqGolden, ClipSearchGivesTheReferencesRatiosAndErrors) {
+  for (const ClipEnds ends : {ClipEnds::symmetric, ClipEnds::asymmetric}) {
+    Golden golden(GetParam());
+    BlockTask task = golden.task();
+    std::vector<at::Tensor> before;
+    for (const Linear* linear : golden.block.linears()) before.push_back(linear->weight_OI);
+    awq_clip(task, {.ends = ends, .range = golden.range});
+    for (size_t i = 2; i < 7; ++i) {
+      const Linear& linear = *golden.block.linears()[i];
+      const std::string key = std::string(ends == ClipEnds::symmetric ? "ref.clip_sym." : "ref.clip_asym.") +
+                              linear.name.substr(std::string("model.layers.0.").size());
+      const at::Tensor ratio_OG = golden.file->tensor(key + ".ratio"),
+                       loss_OG = golden.file->tensor(key + ".loss");
+      for (const LayerMetric& metric : task.metrics) {
+        if (metric.layer != linear.name) continue;
+        if (metric.name == "clip_ratio") {
+          EXPECT_NEAR(metric.value, ratio_OG.mean().item<double>(), 1e-6) << key;
+        }
+        if (metric.name == "clip_loss") {
+          const double loss = loss_OG.sum(1).mean().item<double>();
+          EXPECT_NEAR(metric.value, loss, 1e-5 * loss) << key;
+        }
+      }
+      // The weights themselves: ends of each row and group times its ratio.
+      const at::Tensor w_OGg = before[i].view({before[i].size(0), -1, 16});
+      at::Tensor high = w_OGg.amax(-1, true), low = w_OGg.amin(-1, true);
+      if (ends == ClipEnds::symmetric) {
+        high = at::maximum(high.abs(), low.abs());
+        low = -high;
+      }
+      const at::Tensor p = ratio_OG.unsqueeze(-1);
+      EXPECT_LT(test::relative_difference(linear.weight_OI.view_as(w_OGg), w_OGg.clamp(low * p, high * p)),
+                1e-6)
+          << key;
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Awq, AwqGolden, ::testing::Values("awq_mha", "awq_gqa"));
+
+// The first two blocks of SmolLM2-135M on 8 windows of 256 tokens of WikiText-2, in the full-precision
+// stream.
+TEST(AwqSmolLM2, FirstBlocksHaveLlmCompressorsLossesAndRatios) {
+  const std::string model = test::project_path("models.d/smollm2");
+  PTQ_NEEDS_FILE(model);
+  const auto golden =
+      SafetensorsFile::open(test::project_path("tests/algorithms/golden/awq_smollm2.safetensors"));
+  const DecoderModel decoder(Checkpoint::open(model), at::kFloat);
+  const at::Tensor ids_NT = golden->tensor("ids_NT");
+  const ForwardContext context = decoder.context(ids_NT.size(1));
+  std::vector<at::Tensor> inputs_TD;
+  for (const at::Tensor& ids_T : ids_NT.unbind(0))
+    inputs_TD.push_back(decoder.embed(ids_T.to(at::kLong).unsqueeze(0))[0]);
+  for (const int layer : {0, 1}) {
+    for (const int bits : {4, 3}) {
+      QuantSpec spec;
+      spec.weights.bits = bits;
+      spec.weights.group_size = 64;
+      DecoderBlock block = decoder.load_block(layer);
+      BlockTask task = test::block_task(block, spec, inputs_TD, context);
+      const auto searches =
+          awq_scale(task, {.grid = 19, .endpoint = true, .duo = true, .range = {.include_zero = true}});
+      EXPECT_EQ(searches.size(), 3u);  // 9 query heads share 3 value heads: no scale for o
+      for (const auto& [kind, found] : searches) {
+        const std::string key =
+            "llmc.w" + std::to_string(bits) + ".duo." + std::to_string(layer) + "." + subset_name(kind);
+        expect_losses(found, golden->tensor(key), key);
+        RecordProperty(key, std::to_string(found.best) + " " + shortest(found.candidates[found.best].loss));
+      }
+    }
+    const DecoderBlock block = decoder.load_block(layer);
+    for (at::Tensor& h_TD : inputs_TD) h_TD = block.forward(h_TD.unsqueeze(0), context)[0];
+  }
+}
+
+}  // namespace
+}  // namespace ptq
