@@ -226,7 +226,7 @@ std::unique_ptr<ResultStore> ResultStore::open(const std::string& path, Mode mod
   if (mode == Mode::read) return std::make_unique<SqliteStore>(nullptr, path);
   // Links resolved: two names of one file must give one lock.
   std::error_code error;
-  std::filesystem::path file = std::filesystem::weakly_canonical(path, error);
+  std::filesystem::path file = std::filesystem::weakly_canonical(std::filesystem::absolute(path), error);
   if (error) file = std::filesystem::absolute(path);
   std::filesystem::create_directories(file.parent_path(), error);
   if (error) throw UserError({path, 0, ""}, "its folder cannot be made: " + error.message());

@@ -1,0 +1,183 @@
+// The program as a user meets it: exit codes, messages, tables, rank counts, kills.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <cstdio>
+#include <cstdlib>
+#include <thread>
+
+#include "models/safetensors.h"
+#include "results/store.h"
+#include "tests/harness/tiny_experiment.h"
+
+namespace ptq {
+namespace {
+
+using ::testing::HasSubstr;
+
+struct Ran {
+  int code = 0;
+  std::string out, err;
+};
+
+class ProgramTest : public ::testing::Test {
+ protected:
+  ProgramTest() {
+    test::make_tiny_world(dir());
+    test::write_text(dir() + "/tiny.yaml", test::tiny_yaml);
+    for (const char* name : {"OMPI_ALLOW_RUN_AS_ROOT", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "OMPI_MCA_rmaps_base_oversubscribe"}) ::setenv(name, "1", 1);
+    ::setenv("OMPI_MCA_hwloc_base_binding_policy", "none", 1);
+  }
+  std::string dir() const { return scratch_.path(); }
+
+  Ran shell(const std::string& command) const {
+    const std::string err = dir() + "/stderr";
+    Ran ran;
+    FILE* pipe = ::popen(("cd " + dir() + " && " + command + " 2>" + err).c_str(), "r");
+    std::array<char, 4096> part;
+    for (size_t n; (n = std::fread(part.data(), 1, part.size(), pipe)) > 0;) ran.out.append(part.data(), n);
+    ran.code = WEXITSTATUS(::pclose(pipe));
+    if (FILE* file = std::fopen(err.c_str(), "r")) {
+      for (size_t n; (n = std::fread(part.data(), 1, part.size(), file)) > 0;) ran.err.append(part.data(), n);
+      std::fclose(file);
+    }
+    return ran;
+  }
+  Ran harness(const std::string& arguments) const { return shell(std::string(PTQ_PROGRAM) + " " + arguments); }
+  std::string report(const std::string& database) const {
+    const Ran ran = harness("report tiny.yaml --format csv --db " + database);
+    EXPECT_EQ(ran.code, 0) << ran.err;
+    return ran.out;
+  }
+
+ private:
+  test::TemporaryFolder scratch_;
+};
+
+TEST_F(ProgramTest, EvalPrintsOneCellAsJson) {
+  const Ran ran = harness("eval --model model --text test.txt --window 64 --windows 4 --json");
+  ASSERT_EQ(ran.code, 0) << ran.err;
+  const Json result = Json::parse(ran.out);
+  EXPECT_GT(result["metrics"]["perplexity"], 1.0);
+  EXPECT_EQ(result["metrics"]["perplexity_count"], 4 * 63);
+  EXPECT_EQ(result["tokens"], 4 * 64);
+}
+
+TEST_F(ProgramTest, EvalQuantizesWithAMethodAndItsOptions) {
+  const std::string common = "eval --model model --text test.txt --window 64 --windows 4 --json --set quantization.weights.group_size=32 ";
+  const Ran eight = harness(common + "--method rtn --set quantization.weights.bits=8");
+  const Ran two = harness(common + "--method gptq --calibration train.txt --samples 2 --length 32 --set quantization.weights.bits=2 --set methods.gptq.act_order=true");
+  ASSERT_EQ(eight.code, 0) << eight.err;
+  ASSERT_EQ(two.code, 0) << two.err;
+  // 32 weights share a 16-bit scale and a zero point of the codes' bits.
+  EXPECT_DOUBLE_EQ(Json::parse(eight.out)["average_bits"], 8 + (16 + 8) / 32.0);
+  EXPECT_EQ(Json::parse(two.out)["method"]["steps"].back()["options"]["act_order"], true);
+}
+
+TEST_F(ProgramTest, MistakesAreOneLineAndExitTwoBeforeAnyWork) {
+  test::write_text(dir() + "/bad.yaml", std::string(test::tiny_yaml) + "tabel: {}\n");
+  const Ran key = harness("run bad.yaml");
+  EXPECT_EQ(key.code, 2);
+  EXPECT_THAT(key.err, HasSubstr("bad.yaml:13: tabel: unknown key 'tabel' (did you mean 'table'?)"));
+  EXPECT_EQ(std::count(key.err.begin(), key.err.end(), '\n'), 1);
+  EXPECT_FALSE(test::exists(dir() + "/runs")) << "no database was made";
+
+  const Ran group = harness("run tiny.yaml --db g.db --set quantization[1].weights.group_size=48");
+  EXPECT_EQ(group.code, 2);
+  EXPECT_THAT(group.err, HasSubstr("48"));
+  EXPECT_EQ(harness("eval --model nowhere --text test.txt").code, 2);
+  EXPECT_EQ(harness("frobnicate").code, 2);
+  EXPECT_EQ(harness("run tiny.yaml --bogus").code, 2);
+  const Ran window = harness("eval --model model --text test.txt --window 100000");
+  EXPECT_EQ(window.code, 2) << window.err;
+}
+
+TEST_F(ProgramTest, DryRunPrintsTheCells) {
+  const Ran ran = harness("run tiny.yaml --dry-run");
+  EXPECT_EQ(ran.code, 0) << ran.err;
+  EXPECT_EQ(std::count(ran.out.begin(), ran.out.end(), '\n'), 22);
+  EXPECT_THAT(ran.out, HasSubstr("tiny w4g32 gptq short text\n"));
+}
+
+TEST_F(ProgramTest, TokenizePrintsALineOfIdsForEachLine) {
+  test::write_text(dir() + "/lines.txt", "ab\n\nb");
+  const Ran ran = harness("tokenize --model model lines.txt");
+  EXPECT_EQ(ran.code, 0) << ran.err;
+  EXPECT_EQ(std::count(ran.out.begin(), ran.out.end(), '\n'), 3);
+  EXPECT_THAT(ran.out, HasSubstr("\n\n")) << "an empty line has no ids";
+}
+
+TEST_F(ProgramTest, TablesAreEqualAtEveryRankCountAndARerunDoesNothing) {
+  ASSERT_EQ(harness("run tiny.yaml --db 1.db").code, 0);
+  const std::string table = report("1.db");
+  EXPECT_EQ(std::count(table.begin(), table.end(), '\n'), 1 + 28);
+  for (const char* ranks : {"2", "4", "8"}) {
+    const Ran ran = shell("mpirun -n " + std::string(ranks) + " " + PTQ_PROGRAM + " run tiny.yaml --db " + ranks + ".db");
+    ASSERT_EQ(ran.code, 0) << ran.err;
+    EXPECT_EQ(report(std::string(ranks) + ".db"), table) << ranks << " ranks";
+  }
+  const Ran again = harness("run tiny.yaml --db 1.db");
+  EXPECT_THAT(again.err, HasSubstr("0 cells to do"));
+  EXPECT_THAT(again.err, HasSubstr("22 are in the database already"));
+}
+
+TEST_F(ProgramTest, KillsLoseNoFinishedCellAndChangeNoNumber) {
+  ASSERT_EQ(harness("run tiny.yaml --db whole.db").code, 0);
+  size_t finished = 0;
+  for (int round = 0; round < 6; ++round) {
+    const pid_t child = ::fork();
+    if (child == 0) {
+      if (::chdir(dir().c_str()) != 0) ::_exit(1);
+      std::freopen("/dev/null", "w", stdout);
+      std::freopen("/dev/null", "w", stderr);
+      ::execl(PTQ_PROGRAM, "harness", "run", "tiny.yaml", "--db", "killed.db", nullptr);
+      ::_exit(1);
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(300 + 130 * round));
+    ::kill(child, SIGKILL);
+    int status = 0;
+    ::waitpid(child, &status, 0);
+    if (!test::exists(dir() + "/killed.db")) continue;
+    const size_t now = ResultStore::open(dir() + "/killed.db", ResultStore::Mode::read)->cells().size();
+    EXPECT_GE(now, finished);
+    finished = now;
+  }
+  ASSERT_EQ(harness("run tiny.yaml --db killed.db").code, 0);
+  EXPECT_EQ(report("killed.db"), report("whole.db"));
+}
+
+TEST_F(ProgramTest, AFailingCellIsStoredAndTheOthersFinish) {
+  // A second model whose first block's weights are NaN.
+  test::make_random_checkpoint(dir() + "/broken", {{"vocab_size", 256}, {"hidden_size", 64}, {"intermediate_size", 128}});
+  const auto file = SafetensorsFile::open(dir() + "/broken/model.safetensors");
+  std::map<std::string, at::Tensor> tensors;
+  for (const auto& name : file->names()) tensors[name] = file->tensor(name).clone();
+  tensors.at("model.layers.0.self_attn.q_proj.weight").fill_(std::nan(""));
+  write_safetensors(dir() + "/broken/model.safetensors", tensors, {});
+
+  const Ran ran = harness("run tiny.yaml --db f.db --set 'models=[{name: tiny, path: model}, {name: broken, path: broken}]'");
+  EXPECT_EQ(ran.code, 1) << ran.err;
+  EXPECT_THAT(ran.err, HasSubstr("22 of 44 cells failed"));
+  size_t done = 0;
+  for (const CellRow& row : ResultStore::open(dir() + "/f.db", ResultStore::Mode::read)->cells()) {
+    done += row.status == "done";
+    if (row.status != "done" && !row.cell["method"].is_null()) {
+      EXPECT_EQ(row.error, "model.layers.0.self_attn.q_proj.weight holds NaN or infinity");
+    }
+  }
+  EXPECT_EQ(done, 22u);
+}
+
+TEST_F(ProgramTest, ASecondRunOnOneDatabaseIsRefusedAndNamesTheHolder) {
+  const auto holder = ResultStore::open(dir() + "/held.db", ResultStore::Mode::write);
+  const Ran ran = harness("run tiny.yaml --db held.db");
+  EXPECT_EQ(ran.code, 2);
+  EXPECT_THAT(ran.err, HasSubstr(std::to_string(::getpid())));
+}
+
+}  // namespace
+}  // namespace ptq

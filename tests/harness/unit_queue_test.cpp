@@ -1,0 +1,85 @@
+#include <gtest/gtest.h>
+
+#include <mutex>
+#include <set>
+
+#include "harness/scheduler.h"
+
+namespace ptq {
+namespace {
+
+WorkUnit unit(double cost, int phase = 0, std::vector<size_t> needs = {}, std::string affinity = "") {
+  WorkUnit u;
+  u.cost = cost;
+  u.phase = phase;
+  u.needs = std::move(needs);
+  u.affinity = std::move(affinity);
+  return u;
+}
+
+TEST(UnitQueue, LongestFirstAndNeedsBeforeWhatNeedsThem) {
+  const std::vector<WorkUnit> units = {unit(1), unit(5), unit(9, 1, {0})};
+  UnitQueue queue(units);
+  EXPECT_EQ(queue.take(""), 1u);
+  EXPECT_EQ(queue.take(""), 0u);
+  EXPECT_EQ(queue.take(""), UnitQueue::none) << "unit 2 needs 0";
+  EXPECT_TRUE(queue.finish(0, true).empty());
+  EXPECT_EQ(queue.take(""), 2u);
+  queue.finish(1, true);
+  EXPECT_FALSE(queue.drained());
+  queue.finish(2, true);
+  EXPECT_TRUE(queue.drained());
+}
+
+TEST(UnitQueue, PrefersWhatTheRankHasLoaded) {
+  const std::vector<WorkUnit> units = {unit(5, 0, {}, "a"), unit(1, 0, {}, "b")};
+  UnitQueue queue(units);
+  EXPECT_EQ(queue.take("b"), 1u);
+}
+
+TEST(UnitQueue, AFailureGivesUpAllThatNeedsItAndNothingElse) {
+  const std::vector<WorkUnit> units = {unit(3), unit(2), unit(1, 1, {0}), unit(1, 1, {2}), unit(1, 1, {1})};
+  UnitQueue queue(units);
+  EXPECT_EQ(queue.take(""), 0u);
+  EXPECT_EQ(queue.finish(0, false), (std::vector<size_t>{2, 3}));
+  EXPECT_EQ(queue.take(""), 1u);
+  queue.finish(1, true);
+  EXPECT_EQ(queue.take(""), 4u);
+  queue.finish(4, true);
+  EXPECT_TRUE(queue.drained());
+}
+
+TEST(Scheduler, RunsEveryUnitOnceAndReportsFailuresWithTheirReason) {
+  std::vector<WorkUnit> units = {unit(1), unit(1), unit(1, 1, {0}), unit(1, 1, {1})};
+  for (size_t i = 0; i < units.size(); ++i) units[i].payload = std::to_string(i);
+  std::mutex mutex;
+  std::multiset<std::string> done;
+  std::map<size_t, Outcome> outcomes;
+  const auto comm = make_self_communicator();
+  const bool drained = run_units(
+      *comm, units,
+      [&](const std::string& payload, const Heartbeat& heartbeat) -> std::string {
+        heartbeat(0.5);
+        std::lock_guard lock(mutex);
+        done.insert(payload);
+        if (payload == "1") throw std::runtime_error("one is broken");
+        return "result " + payload;
+      },
+      {.on_outcome = [&](size_t i, const Outcome& o) { outcomes[i] = o; }, .on_progress = {}});
+  EXPECT_TRUE(drained);
+  EXPECT_EQ(done, (std::multiset<std::string>{"0", "1", "2"})) << "3 needs 1, which failed";
+  EXPECT_EQ(outcomes.at(0).bytes, "result 0");
+  EXPECT_EQ(outcomes.at(2).bytes, "result 2");
+  EXPECT_FALSE(outcomes.at(1).ok);
+  EXPECT_EQ(outcomes.at(1).bytes, "one is broken");
+  EXPECT_FALSE(outcomes.at(3).ok);
+  EXPECT_EQ(outcomes.at(3).bytes, "one is broken");
+}
+
+TEST(Scheduler, NoWorkEndsAtOnce) {
+  const auto comm = make_self_communicator();
+  EXPECT_TRUE(run_units(*comm, {}, [](const std::string&, const Heartbeat&) { return std::string(); }, {}));
+}
+
+}  // namespace
+}  // namespace ptq
