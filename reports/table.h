@@ -25,11 +25,14 @@ struct Table {
   std::vector<std::vector<std::string>> rows, columns;
   std::vector<std::vector<TableCell>> cells;           // [row][column]
   std::vector<std::string> notes;                      // below the table, one line each
-  std::vector<bool> lower_is_better;                   // per column
+  std::vector<bool> lower_is_better;                   // per column; empty: all are
+  // Per column; empty: none. The values are shares of one (acc): renderers for people show them times 100, with " %" after
+  // the column's label; csv keeps them as they are.
+  std::vector<bool> percent;
 };
 
 struct RenderOptions {
-  bool with_stderr = false;
+  bool with_stderr = false;   // csv always has both: it is for programs
   bool with_expected = true;  // shown where there is one
 };
 
@@ -45,7 +48,11 @@ struct RendererEntry {
 using RendererRegistry = Registry<RendererEntry>;  // markdown, latex, csv, terminal
 
 // Marks the best value of each column among rows that agree on all but the last row level (full-precision rows, whose last level is
-// in `exempt`, neither compete nor are marked). Ties are all marked.
+// in `exempt`, neither compete nor are marked). Ties are all marked. NaN does not compete, and where fewer than two values do,
+// nothing is marked: there was nothing to be better than.
 void mark_best(Table& table, const std::vector<std::string>& exempt);
+
+// InternalError unless labels, cells and per-column flags fit together.
+void check_shape(const Table& table);
 
 }  // namespace ptq
