@@ -115,14 +115,17 @@ Table make_table(const Experiment& e, const std::vector<CellRow>& rows) {
   table.row_levels = level_names(layout.rows);
   table.column_levels = level_names(layout.columns);
   std::map<std::pair<size_t, size_t>, Sample> samples;
-  std::vector<bool> lower;
+  std::vector<bool> lower, percent;
   for (const Position& p : expand_grid(e)) {
     bool named = false;
     const size_t row = index_of(table.rows, labels(e, p, layout.rows, named));
     const size_t column = index_of(table.columns, labels(e, p, layout.columns, named));
     const std::string& metric = metric_of(e, p);
     const TaskEntry* task = TaskRegistry::get().find(e.evaluation[p.evaluation].spec.task);
-    if (column == lower.size()) lower.push_back(metric == task->main_metric ? task->lower_is_better : metric.find("perplexity") != std::string::npos);
+    if (column == lower.size()) {
+      lower.push_back(metric == task->main_metric ? task->lower_is_better : metric.find("perplexity") != std::string::npos);
+      percent.push_back(metric.rfind("acc", 0) == 0);
+    }
 
     Sample& sample = samples[{row, column}];
     ++sample.positions;
@@ -138,6 +141,7 @@ Table make_table(const Experiment& e, const std::vector<CellRow>& rows) {
       }
   }
   table.lower_is_better = lower;
+  table.percent = percent;
   table.cells.assign(table.rows.size(), std::vector<TableCell>(table.columns.size()));
   for (const auto& [place, sample] : samples) table.cells[place.first][place.second] = summarize(sample);
   const bool comparable = std::count(layout.rows.begin(), layout.rows.end(), "evaluation") == 0;

@@ -124,7 +124,7 @@ std::vector<CellRow> load_cells(SQLite::Database& db, const std::optional<std::s
   std::vector<CellRow> rows;
   while (find.executeStep()) {
     CellRow row;
-    const int64_t id = find.getColumn(0).getInt64();
+    const int64_t id = row.id = find.getColumn(0).getInt64();
     row.key = find.getColumn(1).getString();
     row.quantize_key = find.getColumn(2).getString();
     row.cell = Json::parse(find.getColumn(3).getString());
