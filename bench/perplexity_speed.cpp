@@ -1,0 +1,147 @@
+// One window of a perplexity evaluation, timed: forward pass and log-likelihoods of ids[1..]. bench/perplexity_speed.py drives it
+// beside `transformers`; by hand:  echo score | build/bench/perplexity_speed MODEL_DIR IDS_FILE bfloat16|float32 THREADS
+//
+// Commands, a line each on stdin; a line of JSON each on stdout:
+//   score  the window through DecoderModel: seconds, nll (mean, nats)
+//   gemm   the same matrix products alone, as plain at::linear on tensors of the same shapes and dtype: seconds, flops
+//   parts  seconds of each kind of work alone, at the model's shapes and counts
+//   peak   peak resident memory of this process in MiB
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <sys/resource.h>
+
+#include <chrono>
+#include <fstream>
+#include <iostream>
+#include <iterator>
+
+#include "core/error.h"
+#include "core/json.h"
+#include "models/attention.h"
+#include "models/decoder.h"
+#include "models/kernels.h"
+#include "models/rope.h"
+
+namespace {
+
+using namespace ptq;
+
+template <typename Work>
+double seconds_of(const Work& work) {
+  const auto start = std::chrono::steady_clock::now();
+  work();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+class Bench {
+ public:
+  Bench(const std::string& dir, const std::string& ids_file, const std::string& dtype)
+      : model_(Checkpoint::open(dir), dtype == "float32" ? at::kFloat : at::kBFloat16) {
+    if (dtype != "float32" && dtype != "bfloat16") throw UserError("dtype must be float32 or bfloat16");
+    std::ifstream in(ids_file);
+    const std::vector<int64_t> ids{std::istream_iterator<int64_t>(in), {}};
+    if (ids.size() < 2) throw UserError(ids_file + ": needs at least two ids");
+    ids_T_ = at::tensor(ids);
+  }
+
+  Json score() const {
+    double nll = 0;
+    const double seconds = seconds_of([&] {
+      const at::Tensor x_TD = model_.hidden(ids_T_.unsqueeze(0))[0];
+      nll = -token_log_likelihoods(model_, x_TD, ids_T_, 1).mean().item<double>();
+    });
+    return {{"seconds", seconds}, {"nll", nll}};
+  }
+
+  Json gemm() const {
+    const ModelConfig& c = model_.config();
+    const int64_t T = ids_T_.size(0);
+    double seconds = 0, flops = 0;
+    const auto products = [&](int64_t outputs, int64_t inputs, int64_t rows, int64_t times) {
+      const at::Tensor x = random({rows, inputs}), w = random({outputs, inputs});
+      at::linear(x, w);
+      for (int64_t i = 0; i < times; ++i) seconds += seconds_of([&] { at::linear(x, w); });
+      flops += 2.0 * double(times) * double(rows) * double(outputs) * double(inputs);
+    };
+    products(c.heads * c.head_dim, c.hidden_size, T, c.layers);
+    products(c.kv_heads * c.head_dim, c.hidden_size, T, 2 * c.layers);
+    products(c.hidden_size, c.heads * c.head_dim, T, c.layers);
+    products(c.intermediate_size, c.hidden_size, T, 2 * c.layers);
+    products(c.hidden_size, c.intermediate_size, T, c.layers);
+    const int64_t rows = std::min<int64_t>(256, T);  // the head runs in chunks of rows
+    products(c.vocab_size, c.hidden_size, rows, std::max<int64_t>(1, T / rows));
+    return {{"seconds", seconds}, {"flops", flops}};
+  }
+
+  Json parts() const {
+    const ModelConfig& c = model_.config();
+    const int64_t T = ids_T_.size(0), rows = std::min<int64_t>(256, T);
+    const at::Tensor h = random({1, T, c.hidden_size}), weight = random({c.hidden_size});
+    const at::Tensor q = random({1, T, c.heads, c.head_dim}), k = random({1, T, c.kv_heads, c.head_dim});
+    const at::Tensor gate = random({1, T, c.intermediate_size}), logits = random({rows, c.vocab_size});
+    const auto rope = model_.context(T).rope;
+    const at::Tensor targets = ids_T_.narrow(0, 0, rows);
+    const auto timed = [&](int64_t times, const auto& work) {
+      work();
+      return seconds_of([&] {
+        for (int64_t i = 0; i < times; ++i) work();
+      });
+    };
+    Json result;
+    result["linears and head"] = gemm()["seconds"];
+    result["attention"] = timed(c.layers, [&] { causal_attention(q, k, k, 0); });
+    result["rope"] = timed(c.layers, [&] {
+      apply_rope_fresh(q, *rope, 0);
+      apply_rope_fresh(k, *rope, 0);
+    });
+    result["norms and residuals"] = timed(c.layers, [&] {
+      rms_norm(h, weight, 1e-5);
+      add_rms_norm(h, h, weight, 1e-5);
+      add_to_fresh(at::empty_like(h), h);
+    });
+    result["silu"] = timed(c.layers, [&] { silu_mul_fresh(gate, gate); });
+    result["log-softmax"] = timed(T / rows, [&] { row_log_likelihoods(logits, targets); });
+    return result;
+  }
+
+ private:
+  at::Tensor random(at::IntArrayRef shape) const { return at::randn(shape, at::kFloat).to(model_.compute_dtype()); }
+
+  DecoderModel model_;
+  at::Tensor ids_T_;
+};
+
+int run(int argc, char** argv) {
+  if (argc != 5) throw UserError("usage: perplexity_speed MODEL_DIR IDS_FILE bfloat16|float32 THREADS");
+  at::set_num_threads(std::stoi(argv[4]));
+  const Bench bench(argv[1], argv[2], argv[3]);
+  for (std::string command; std::getline(std::cin, command);) {
+    Json answer;
+    if (command == "score") {
+      answer = bench.score();
+    } else if (command == "gemm") {
+      answer = bench.gemm();
+    } else if (command == "parts") {
+      answer = bench.parts();
+    } else if (command == "peak") {
+      rusage usage{};
+      getrusage(RUSAGE_SELF, &usage);
+      answer = {{"peak_mib", usage.ru_maxrss / 1024}, {"minor_faults", usage.ru_minflt}};
+    } else {
+      throw UserError(unknown_name_message("command", command, {"score", "gemm", "parts", "peak"}));
+    }
+    std::cout << answer.dump() << std::endl;
+  }
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    return run(argc, argv);
+  } catch (const std::exception& error) {
+    std::cerr << "perplexity_speed: " << error.what() << "\n";
+    return 1;
+  }
+}
