@@ -1,7 +1,8 @@
-// Encodes and decodes what comes on standard input, for speed measurements and for tools/tokenizer_differential.py.
+// Encodes and decodes what comes on standard input, for speed measurements and for
+// tools/tokenizer_differential.py.
 //
-//   tokenize_ids DIR ids [special]     records in: 4 bytes little-endian length, text. Out: count, ids (all int32, little-endian)
-//   tokenize_ids DIR text [skip]       records in: count, ids. Out: length, text
+//   tokenize_ids DIR ids [special]     records in: 4 bytes little-endian length, text. Out: count, ids (all
+//   int32, little-endian) tokenize_ids DIR text [skip]       records in: count, ids. Out: length, text
 //   tokenize_ids DIR time FILE...      seconds for loading, and for each file as a whole and line by line
 // A record that fails gives -1, then length and message.
 #include <chrono>

@@ -40,7 +40,8 @@ class Lease {
   std::unique_ptr<Workspace> workspace_;
 };
 
-// Text between added tokens of the raw text: normalized, cut at added tokens of normalized text, then words, then ids.
+// Text between added tokens of the raw text: normalized, cut at added tokens of normalized text, then words,
+// then ids.
 void encode_text(const Pipeline& pipeline, tokenizer::Text text, bool at_start, Workspace& work,
                  std::vector<int32_t>& ids) {
   pipeline.normalizer.apply(text, work.pre.regex);
@@ -71,10 +72,11 @@ std::shared_ptr<const Tokenizer> Tokenizer::load(const std::string& dir) {
 std::vector<int32_t> Tokenizer::encode(std::string_view text, bool add_special_tokens) const {
   const size_t valid = tokenizer::valid_utf8_prefix(text);
   if (valid != text.size())
-    throw UserError("the text to tokenize is not UTF-8: the byte at offset " + std::to_string(valid) + " of " +
-                    std::to_string(text.size()) + " begins no character");
+    throw UserError("the text to tokenize is not UTF-8: the byte at offset " + std::to_string(valid) +
+                    " of " + std::to_string(text.size()) + " begins no character");
   if (text.size() > INT32_MAX)
-    throw UserError("the text to tokenize has " + std::to_string(text.size()) + " bytes; allowed: up to 2147483647");
+    throw UserError("the text to tokenize has " + std::to_string(text.size()) +
+                    " bytes; allowed: up to 2147483647");
   std::vector<int32_t> ids;
   Lease lease(*pipeline_);
   Workspace& work = *lease;
@@ -87,7 +89,8 @@ std::vector<int32_t> Tokenizer::encode(std::string_view text, bool add_special_t
     }
     const bool at_start = part.begin == 0;
     const size_t from_start = at_start ? tokenizer::code_point_at(text, 0).bytes : 0;
-    encode_text(*pipeline_, {std::string(text.substr(part.begin, part.end - part.begin)), from_start}, at_start, work, ids);
+    encode_text(*pipeline_, {std::string(text.substr(part.begin, part.end - part.begin)), from_start},
+                at_start, work, ids);
   }
   return pipeline_->post_processor.apply(std::move(ids), add_special_tokens);
 }

@@ -158,7 +158,7 @@ def main():
     contents = [open(p, encoding="utf-8", newline="").read() for p in files]
     lines = [line for text in contents for line in text.split("\n")]
     fields = sorted({s for p, text in zip(files, contents) if p.endswith(".jsonl") for line in text.split("\n") if line for s in strings_in(json.loads(line))})
-    expected = [s for p in sorted(glob.glob(f"{a.data}/tokenizers/expected/*.inp"))[:1] for s in open(p, encoding="utf-8", newline="").read().split("\n__ggml_vocab_test__\n")]
+    expected = [s for p in sorted(glob.glob(f"{a.data}/tokenizers/expected/*.inp"))[:1] for s in open(p, encoding="utf-8", newline="").read().split("\n__ggml_vocab_test__\n")[:-1]]
     failures = 0
     for directory in a.directories:
         name = os.path.basename(os.path.normpath(directory))

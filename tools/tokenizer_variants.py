@@ -102,7 +102,7 @@ def variants(corpus, size):
     regexes = {"possessive": r" ?+\p{L}++|\p{N}{2,3}+|(?>\s+)|.", "classes": r"[\p{L}&&[^\p{Lu}aeiou]]+|[[:upper:][:digit:]]+|[^\S\n]+|[\w&&\W]|[[:punct:]]+", "hex": r"\h+|\H", "words": r"\b\w+\b|\B.|\W",
                "lines": r"^.*$|(?m:.)", "options": r"a(?i)b+|[c-f]+|(?-i:G)|h{,2}i?|j{2}?", "lookbehind": r"(?<=[aeiou])[a-z]+|(?<! )[A-Z]|(?!x)\S", "scripts": r"\p{Han}+|\p{Hiragana}+|\p{Katakana}+|\p{Arabic}+|\p{Cyrillic}+|\p{^Latin}+|\p{Latin}+", "posix": r"[[:alpha:]]+|[[:space:]]+|[[:^print:]]+|[[:graph:]]", "newline": r"\R|\N+|\O"}
     for name, regex in regexes.items():
-        out["regex_" + name] = finish(train(corpus, size, split((regex,)), byte_level=False, unk_token="?", alphabet=80), [])
+        out["regex_" + name] = finish(train(corpus, size, split((regex,)), unk_token="?", end_of_word_suffix="|", alphabet=80), [])
     return out
 
 

@@ -50,8 +50,10 @@ bool TextFinder::find(std::string_view text, size_t at, Found& found) const {
   return false;
 }
 
-AddedTokens AddedTokens::read(const Json& value, const Where& where, const Bpe& model, const Normalizer& normalizer) {
-  if (!value.is_array()) throw UserError(where, std::string("must be a list, is of type ") + value.type_name());
+AddedTokens AddedTokens::read(const Json& value, const Where& where, const Bpe& model,
+                              const Normalizer& normalizer) {
+  if (!value.is_array())
+    throw UserError(where, std::string("must be a list, is of type ") + value.type_name());
   std::vector<AddedToken> tokens;
   std::unordered_map<std::string, size_t> seen;
   const auto model_size = static_cast<int32_t>(model.size());
@@ -61,15 +63,19 @@ AddedTokens AddedTokens::read(const Json& value, const Where& where, const Bpe& 
     const Fields fields(item, {where.file, 0, where.key + "[" + std::to_string(index++) + "]"});
     fields.allow({"id", "content", "single_word", "lstrip", "rstrip", "normalized", "special"});
     fields.integer("id", 0, INT32_MAX);
-    AddedToken token{fields.text("content"), 0, fields.flag("single_word"), fields.flag("lstrip"),
-                     fields.flag("rstrip"), fields.flag("normalized"), fields.flag("special"), ""};
+    AddedToken token{fields.text("content"),     0,
+                     fields.flag("single_word"), fields.flag("lstrip"),
+                     fields.flag("rstrip"),      fields.flag("normalized"),
+                     fields.flag("special"),     ""};
     if (token.content.empty()) continue;  // can be found nowhere; the library leaves it out as well
     const auto [place, is_new] = seen.emplace(token.content, tokens.size());
     if (!is_new) {
       const AddedToken& other = tokens[place->second];
-      if (other.single_word != token.single_word || other.lstrip != token.lstrip || other.rstrip != token.rstrip ||
-          other.normalized != token.normalized || other.special != token.special)
-        throw UserError(fields.at("content"), "'" + token.content + "' is listed twice with different options");
+      if (other.single_word != token.single_word || other.lstrip != token.lstrip ||
+          other.rstrip != token.rstrip || other.normalized != token.normalized ||
+          other.special != token.special)
+        throw UserError(fields.at("content"),
+                        "'" + token.content + "' is listed twice with different options");
       continue;
     }
     // The file's id is what the library once gave; like the library, number anew.
@@ -114,7 +120,8 @@ bool AddedTokens::beside_word(std::string_view text, size_t begin, size_t end, R
   return end < text.size() && is_word_character(text.substr(end, code_point_at(text, end).bytes));
 }
 
-void AddedTokens::cut(std::string_view text, bool normalized, RegexScratch& scratch, std::vector<Part>& parts) const {
+void AddedTokens::cut(std::string_view text, bool normalized, RegexScratch& scratch,
+                      std::vector<Part>& parts) const {
   const TextFinder& finder = normalized ? normalized_ : raw_;
   size_t written = 0;
   TextFinder::Found found{};

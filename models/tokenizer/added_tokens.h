@@ -1,4 +1,5 @@
-// Added tokens (special or not): found in the text before BPE, leftmost first and longest at a place, as the library does.
+// Added tokens (special or not): found in the text before BPE, leftmost first and longest at a place, as the
+// library does.
 #pragma once
 
 #include <array>
@@ -17,13 +18,14 @@ namespace ptq::tokenizer {
 
 struct AddedToken {
   std::string content;
-  int32_t id = 0;            // as the library numbers it: a token of the model keeps its id, others follow the model's
+  int32_t id = 0;  // as the library numbers it: a token of the model keeps its id, others follow the model's
   bool single_word = false;  // not beside a word character
   bool lstrip = false;       // takes the white space before it
   bool rstrip = false;       // takes the white space behind it
   bool normalized = false;   // looked for in the normalized text, by its normalized content
   bool special = false;      // left out by decode(..., skip_special_tokens)
-  std::string decoded;       // what decoding shows: the normalized content, when it is looked for in normalized text
+  std::string
+      decoded;  // what decoding shows: the normalized content, when it is looked for in normalized text
 };
 
 // Finds a set of texts. Cost: O(text length x longest entry) at worst, one table look-up a byte as a rule.
@@ -52,7 +54,8 @@ class TextFinder {
 class AddedTokens {
  public:
   // value: the list of tokenizer.json. Throws UserError.
-  static AddedTokens read(const Json& value, const Where& where, const Bpe& model, const Normalizer& normalizer);
+  static AddedTokens read(const Json& value, const Where& where, const Bpe& model,
+                          const Normalizer& normalizer);
 
   struct Part {
     size_t begin, end;
@@ -63,8 +66,8 @@ class AddedTokens {
 
   const AddedToken* by_id(int32_t id) const;
   const AddedToken* by_content(std::string_view content) const;
-  // Whether decoding leaves out this text of a token. As in the library it is a question about the text: a special token
-  // whose normalized content differs from its content is not left out.
+  // Whether decoding leaves out this text of a token. As in the library it is a question about the text: a
+  // special token whose normalized content differs from its content is not left out.
   bool is_special(const std::string& decoded) const { return special_.contains(decoded); }
   int32_t id_limit() const;  // highest id + 1, 0 without tokens
 

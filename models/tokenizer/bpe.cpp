@@ -39,7 +39,8 @@ const MergeTable::Merge* MergeTable::find(int32_t left, int32_t right) const {
 }
 
 Bpe::Bpe(std::vector<std::pair<std::string, int32_t>> vocabulary,
-         const std::vector<std::pair<std::string, std::string>>& merges, BpeOptions options, const Where& where)
+         const std::vector<std::pair<std::string, std::string>>& merges, BpeOptions options,
+         const Where& where)
     : options_(std::move(options)), id_of_character_(0x10000, -1), fallback_ids_(256, -1) {
   int32_t limit = 0;
   for (const auto& [token, id] : vocabulary) limit = std::max(limit, id + 1);
@@ -49,8 +50,9 @@ Bpe::Bpe(std::vector<std::pair<std::string, int32_t>> vocabulary,
   for (auto& [token, id] : vocabulary) {
     const auto at = static_cast<size_t>(id);
     if (present_[at])
-      throw UserError({where.file, 0, where.key + ".vocab"}, "id " + std::to_string(id) + " is given to both '" +
-                                                                 tokens_[at] + "' and '" + token + "'");
+      throw UserError(
+          {where.file, 0, where.key + ".vocab"},
+          "id " + std::to_string(id) + " is given to both '" + tokens_[at] + "' and '" + token + "'");
     tokens_[at] = std::move(token);
     present_[at] = true;
     if (!id_of_.emplace(tokens_[at], id).second)
@@ -87,8 +89,9 @@ Bpe::Bpe(std::vector<std::pair<std::string, int32_t>> vocabulary,
   cuts_before_metaspace_ = independent_before_metaspace(merges);
 }
 
-// Whether no merge joins a symbol that ends otherwise with one that begins with U+2581. Then what stands before such a
-// character never meets it, and a text without pre-tokenizer can be cut there: same ids, and short words to remember.
+// Whether no merge joins a symbol that ends otherwise with one that begins with U+2581. Then what stands
+// before such a character never meets it, and a text without pre-tokenizer can be cut there: same ids, and
+// short words to remember.
 bool Bpe::independent_before_metaspace(const std::vector<std::pair<std::string, std::string>>& merges) const {
   if (!options_.continuing_prefix.empty() || !options_.end_suffix.empty() || !id_of(kMetaspace)) return false;
   if (options_.unk_token && options_.unk_token->ends_with(kMetaspace)) return false;
@@ -171,7 +174,8 @@ void Bpe::encode_part(std::string_view part, BpeScratch& scratch, std::vector<in
   }
   scratch.remembered.emplace(part, std::pair(static_cast<uint32_t>(scratch.remembered_ids.size()),
                                              static_cast<uint32_t>(ids.size() - first)));
-  scratch.remembered_ids.insert(scratch.remembered_ids.end(), ids.begin() + static_cast<ptrdiff_t>(first), ids.end());
+  scratch.remembered_ids.insert(scratch.remembered_ids.end(), ids.begin() + static_cast<ptrdiff_t>(first),
+                                ids.end());
 }
 
 int32_t Bpe::find_character(std::string_view character, bool first, bool last) const {
@@ -182,7 +186,8 @@ int32_t Bpe::find_character(std::string_view character, bool first, bool last) c
     if (c.value < id_of_character_.size()) return id_of_character_[c.value];
     return id_of(character).value_or(-1);
   }
-  return id_of((prefixed ? options_.continuing_prefix : "") + std::string(character) + (suffixed ? options_.end_suffix : ""))
+  return id_of((prefixed ? options_.continuing_prefix : "") + std::string(character) +
+               (suffixed ? options_.end_suffix : ""))
       .value_or(-1);
 }
 
@@ -193,7 +198,8 @@ void Bpe::add_symbols(std::string_view part, BpeScratch& scratch) const {
   if (takes_bytes_) {
     for (const char byte : part) add(id_of_byte_[static_cast<unsigned char>(byte)]);
   } else {
-    bool unknown = false;  // an unknown character waits: the library writes it when the next known one comes, or the end
+    bool unknown =
+        false;  // an unknown character waits: the library writes it when the next known one comes, or the end
     for (size_t at = 0; at < part.size();) {
       const uint32_t bytes = code_point_at(part, at).bytes;
       const auto character = part.substr(at, bytes);
@@ -217,7 +223,8 @@ void Bpe::add_symbols(std::string_view part, BpeScratch& scratch) const {
         }
       }
       if (!options_.unk_token) continue;  // dropped, as the library does
-      if (!unk_id_) throw UserError("the tokenizer's unk_token '" + *options_.unk_token + "' is not in its vocabulary");
+      if (!unk_id_)
+        throw UserError("the tokenizer's unk_token '" + *options_.unk_token + "' is not in its vocabulary");
       if (unknown && !options_.fuse_unk) add(*unk_id_);
       unknown = true;
     }
@@ -233,14 +240,18 @@ void Bpe::merge_all(BpeScratch& scratch) const {
   auto& symbols = scratch.symbols;
   auto& heap = scratch.heap;
   heap.clear();
-  const auto after = [](const BpeScratch::Candidate& a, const BpeScratch::Candidate& b) { return a.order > b.order; };
+  const auto after = [](const BpeScratch::Candidate& a, const BpeScratch::Candidate& b) {
+    return a.order > b.order;
+  };
   const auto consider = [&](int32_t position, int32_t next) {
-    const auto* merge = merges_.find(symbols[static_cast<size_t>(position)].id, symbols[static_cast<size_t>(next)].id);
+    const auto* merge =
+        merges_.find(symbols[static_cast<size_t>(position)].id, symbols[static_cast<size_t>(next)].id);
     if (!merge) return false;
     heap.push_back({static_cast<uint64_t>(merge->rank) << 32 | static_cast<uint32_t>(position), merge->id});
     return true;
   };
-  for (size_t i = 0; i + 1 < symbols.size(); ++i) consider(static_cast<int32_t>(i), static_cast<int32_t>(i) + 1);
+  for (size_t i = 0; i + 1 < symbols.size(); ++i)
+    consider(static_cast<int32_t>(i), static_cast<int32_t>(i) + 1);
   std::make_heap(heap.begin(), heap.end(), after);
   while (!heap.empty()) {
     std::pop_heap(heap.begin(), heap.end(), after);
@@ -257,7 +268,8 @@ void Bpe::merge_all(BpeScratch& scratch) const {
     left.next = right.next;
     right.alive = false;
     if (left.next >= 0) symbols[static_cast<size_t>(left.next)].previous = position;
-    if (left.previous >= 0 && consider(left.previous, position)) std::push_heap(heap.begin(), heap.end(), after);
+    if (left.previous >= 0 && consider(left.previous, position))
+      std::push_heap(heap.begin(), heap.end(), after);
     if (left.next >= 0 && consider(position, left.next)) std::push_heap(heap.begin(), heap.end(), after);
   }
 }

@@ -26,7 +26,8 @@ constexpr Alphabet make_alphabet() {
 }
 
 constexpr Alphabet kAlphabet = make_alphabet();
-static_assert(kAlphabet.character[' '] == 0x120 && kAlphabet.character['\n'] == 0x10A && kAlphabet.character[0xAD] == 0x143);
+static_assert(kAlphabet.character[' '] == 0x120 && kAlphabet.character['\n'] == 0x10A &&
+              kAlphabet.character[0xAD] == 0x143);
 
 }  // namespace
 

@@ -1,5 +1,5 @@
-// GPT-2's byte alphabet: each of the 256 bytes as a printable character (visible Latin-1 stands for itself, the other 68 bytes
-// for U+0100 to U+0143 in order), so that a BPE over characters works on bytes.
+// GPT-2's byte alphabet: each of the 256 bytes as a printable character (visible Latin-1 stands for itself,
+// the other 68 bytes for U+0100 to U+0143 in order), so that a BPE over characters works on bytes.
 #pragma once
 
 #include <cstdint>

@@ -41,10 +41,8 @@ void Decoder::run(const ByteFallback&, Tokens& tokens, RegexScratch&) {
   std::string bytes;  // of byte tokens in a row: text when together they are UTF-8, else one U+FFFD each
   const auto flush = [&] {
     if (bytes.empty()) return;
-    if (valid_utf8_prefix(bytes) == bytes.size())
-      out.push_back(bytes);
-    else
-      out.insert(out.end(), bytes.size(), "\xEF\xBF\xBD");
+    if (valid_utf8_prefix(bytes) == bytes.size()) out.push_back(bytes);
+    else out.insert(out.end(), bytes.size(), "\xEF\xBF\xBD");
     bytes.clear();
   };
   for (auto& token : tokens) {
@@ -94,10 +92,8 @@ void Decoder::run(const Metaspace& step, Tokens& tokens, RegexScratch&) {
     std::string out;
     for (size_t at = 0; at < token.size();) {
       const CodePoint c = code_point_at(token, at);
-      if (c.value != step.replacement)
-        out.append(token, at, c.bytes);
-      else if (!first || !step.drop_first)
-        out += ' ';
+      if (c.value != step.replacement) out.append(token, at, c.bytes);
+      else if (!first || !step.drop_first) out += ' ';
       at += c.bytes;
     }
     token = std::move(out);
@@ -155,7 +151,8 @@ void Decoder::read_into(std::vector<Step>& steps, const Json& value, const Where
     steps.push_back(Replace{Pattern::read(fields, "pattern"), fields.text("content")});
   } else if (type == "Strip") {
     fields.allow({"type", "content", "start", "stop"});
-    steps.push_back(Strip{fields.character("content"), static_cast<size_t>(fields.integer("start", 0, INT32_MAX)),
+    steps.push_back(Strip{fields.character("content"),
+                          static_cast<size_t>(fields.integer("start", 0, INT32_MAX)),
                           static_cast<size_t>(fields.integer("stop", 0, INT32_MAX))});
   } else if (type == "Metaspace") {
     fields.allow({"type", "replacement", "prepend_scheme", "split", "add_prefix_space", "str_rep"});
@@ -163,14 +160,16 @@ void Decoder::read_into(std::vector<Step>& steps, const Json& value, const Where
     if (scheme != "always" && scheme != "first" && scheme != "never")
       fields.refuse("prepend_scheme", scheme, {"always", "first", "never"});
     if (!fields.flag_or("add_prefix_space", true) && scheme != "never")
-      throw UserError(fields.at("add_prefix_space"), "false contradicts prepend_scheme '" + scheme + "'; allowed: never");
+      throw UserError(fields.at("add_prefix_space"),
+                      "false contradicts prepend_scheme '" + scheme + "'; allowed: never");
     steps.push_back(Metaspace{fields.character("replacement"), scheme != "never"});
   } else if (type == "BPEDecoder") {
     fields.allow({"type", "suffix"});
     steps.push_back(EndOfWord{fields.text("suffix")});
   } else {
-    fields.refuse("type", type,
-                  {"BPEDecoder", "ByteFallback", "ByteLevel", "Fuse", "Metaspace", "Replace", "Sequence", "Strip"});
+    fields.refuse(
+        "type", type,
+        {"BPEDecoder", "ByteFallback", "ByteLevel", "Fuse", "Metaspace", "Replace", "Sequence", "Strip"});
   }
 }
 

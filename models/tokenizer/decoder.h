@@ -1,4 +1,5 @@
-// Decoders of tokenizer.json: tokens to text. ByteLevel, ByteFallback, Fuse, Metaspace, Replace, Strip, BPEDecoder, Sequence.
+// Decoders of tokenizer.json: tokens to text. ByteLevel, ByteFallback, Fuse, Metaspace, Replace, Strip,
+// BPEDecoder, Sequence.
 #pragma once
 
 #include <cstdint>

@@ -17,7 +17,8 @@ std::string join(const std::vector<std::string>& names) {
 }  // namespace
 
 Fields::Fields(const Json& value, Where where) : value_(value), where_(std::move(where)) {
-  if (!value.is_object()) throw UserError(where_, std::string("must be an object, is of type ") + value.type_name());
+  if (!value.is_object())
+    throw UserError(where_, std::string("must be an object, is of type ") + value.type_name());
 }
 
 Where Fields::at(const std::string& name) const {
@@ -26,7 +27,8 @@ Where Fields::at(const std::string& name) const {
 
 void Fields::allow(std::initializer_list<const char*> names) const {
   for (const auto& [key, unused] : value_.items())
-    if (std::find_if(names.begin(), names.end(), [&](const char* name) { return key == name; }) == names.end())
+    if (std::find_if(names.begin(), names.end(), [&](const char* name) { return key == name; }) ==
+        names.end())
       throw UserError(at(key), "is not supported; supported: " + join({names.begin(), names.end()}));
 }
 
@@ -43,13 +45,15 @@ const Json& Fields::child(const char* name) const {
 
 const Json& Fields::array(const char* name) const {
   const Json& value = child(name);
-  if (!value.is_array()) throw UserError(at(name), std::string("must be a list, is of type ") + value.type_name());
+  if (!value.is_array())
+    throw UserError(at(name), std::string("must be a list, is of type ") + value.type_name());
   return value;
 }
 
 std::string Fields::text(const char* name) const {
   const Json& value = child(name);
-  if (!value.is_string()) throw UserError(at(name), std::string("must be a string, is of type ") + value.type_name());
+  if (!value.is_string())
+    throw UserError(at(name), std::string("must be a string, is of type ") + value.type_name());
   return value.get<std::string>();
 }
 
@@ -60,7 +64,8 @@ std::optional<std::string> Fields::optional_text(const char* name) const {
 
 bool Fields::flag(const char* name) const {
   const Json& value = child(name);
-  if (!value.is_boolean()) throw UserError(at(name), std::string("must be true or false, is of type ") + value.type_name());
+  if (!value.is_boolean())
+    throw UserError(at(name), std::string("must be true or false, is of type ") + value.type_name());
   return value.get<bool>();
 }
 
@@ -68,12 +73,14 @@ bool Fields::flag_or(const char* name, bool otherwise) const { return has(name) 
 
 int64_t Fields::integer(const char* name, int64_t low, int64_t high) const {
   const Json& value = child(name);
-  const bool fits = value.is_number_unsigned()
-                        ? value.get<uint64_t>() <= static_cast<uint64_t>(high) &&
-                              (low <= 0 || value.get<uint64_t>() >= static_cast<uint64_t>(low))
-                        : value.is_number_integer() && value.get<int64_t>() >= low && value.get<int64_t>() <= high;
+  const bool fits =
+      value.is_number_unsigned()
+          ? value.get<uint64_t>() <= static_cast<uint64_t>(high) &&
+                (low <= 0 || value.get<uint64_t>() >= static_cast<uint64_t>(low))
+          : value.is_number_integer() && value.get<int64_t>() >= low && value.get<int64_t>() <= high;
   if (!fits)
-    throw UserError(at(name), "must be an integer from " + std::to_string(low) + " to " + std::to_string(high) + ", is " +
+    throw UserError(at(name), "must be an integer from " + std::to_string(low) + " to " +
+                                  std::to_string(high) + ", is " +
                                   (value.is_number() ? value.dump() : value.type_name()));
   return value.get<int64_t>();
 }
@@ -85,7 +92,8 @@ uint32_t Fields::character(const char* name) const {
   return code_point_at(value, 0).value;
 }
 
-void Fields::refuse(const char* name, const std::string& value, const std::vector<std::string>& supported) const {
+void Fields::refuse(const char* name, const std::string& value,
+                    const std::vector<std::string>& supported) const {
   throw UserError(at(name), "'" + value + "' is not supported; supported: " + join(supported));
 }
 

@@ -31,7 +31,8 @@ class Fields {
   uint32_t character(const char* name) const;  // a text of one code point
 
   Where at(const std::string& name) const;  // the field's place, for messages
-  [[noreturn]] void refuse(const char* name, const std::string& value, const std::vector<std::string>& supported) const;
+  [[noreturn]] void refuse(const char* name, const std::string& value,
+                           const std::vector<std::string>& supported) const;
 
  private:
   const Json& value_;

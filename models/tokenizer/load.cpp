@@ -16,7 +16,8 @@ void refuse_truncation_and_padding(const Fields& fields) {
   const Fields padding(fields.child("padding"), fields.at("padding"));
   // A single text padded to the longest of its batch stays as it is.
   if (padding.child("strategy") != Json("BatchLongest") || padding.has("pad_to_multiple_of"))
-    throw UserError(fields.at("padding"), "is not supported, as it adds ids; supported: null, or strategy BatchLongest");
+    throw UserError(fields.at("padding"),
+                    "is not supported, as it adds ids; supported: null, or strategy BatchLongest");
 }
 
 void add_section(Sha256& hash, std::string_view text) {
@@ -45,7 +46,8 @@ std::string digest_of(const BpeDescription& model, const Json& normalizer, const
     text.append(std::to_string(id)).append(" ").append(token).append(1, '\0');
   add_section(hash, text);
   text.clear();
-  for (const auto& [left, right] : model.merges) text.append(left).append(1, '\0').append(right).append(1, '\0');
+  for (const auto& [left, right] : model.merges)
+    text.append(left).append(1, '\0').append(right).append(1, '\0');
   add_section(hash, text);
   return hash.hex();
 }
@@ -61,8 +63,8 @@ Source read_tokenizer_json(const std::string& path) {
   TokenizerJson json = parse_tokenizer_json(read_file(path), path);
   const Json top = json.rest;
   const Fields fields(top, {path, 0, ""});
-  fields.allow({"version", "truncation", "padding", "added_tokens", "normalizer", "pre_tokenizer", "post_processor",
-                "decoder", "model"});
+  fields.allow({"version", "truncation", "padding", "added_tokens", "normalizer", "pre_tokenizer",
+                "post_processor", "decoder", "model"});
   if (fields.has("version") && fields.text("version") != "1.0")
     fields.refuse("version", fields.text("version"), {"1.0"});
   refuse_truncation_and_padding(fields);
@@ -82,13 +84,15 @@ Source read_source(const std::string& dir, const Json& config) {
   if (exists("tokenizer.json")) return read_tokenizer_json(dir + "/tokenizer.json");
   if (exists("vocab.json") && exists("merges.txt")) {
     LegacyFiles files = read_vocab_and_merges(dir, config);
-    return {dir + "/vocab.json", std::move(files.model),    std::move(files.added_tokens), std::move(files.normalizer),
-            std::move(files.pre_tokenizer), Json(), std::move(files.decoder)};
+    return {dir + "/vocab.json",         std::move(files.model),         std::move(files.added_tokens),
+            std::move(files.normalizer), std::move(files.pre_tokenizer), Json(),
+            std::move(files.decoder)};
   }
   if (exists("tokenizer.model"))
-    throw UserError({dir + "/tokenizer.model", 0, ""},
-                    "a SentencePiece file alone is not supported; write a tokenizer.json beside it once, with Python: "
-                    "transformers.AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)");
+    throw UserError(
+        {dir + "/tokenizer.model", 0, ""},
+        "a SentencePiece file alone is not supported; write a tokenizer.json beside it once, with Python: "
+        "transformers.AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)");
   throw UserError({dir, 0, ""}, "has no tokenizer; expected tokenizer.json, or vocab.json and merges.txt");
 }
 
@@ -96,7 +100,8 @@ Source read_source(const std::string& dir, const Json& config) {
 std::optional<int32_t> special_id(const Pipeline& pipeline, const Fields& config, const char* name) {
   if (!config.has(name)) return std::nullopt;
   const Json& value = config.child(name);
-  const std::string content = value.is_object() ? Fields(value, config.at(name)).text("content") : config.text(name);
+  const std::string content =
+      value.is_object() ? Fields(value, config.at(name)).text("content") : config.text(name);
   if (const auto* added = pipeline.added.by_content(content)) return added->id;
   if (const auto id = pipeline.model.id_of(content)) return id;
   throw UserError(config.at(name), "'" + content + "' is not in the vocabulary");
@@ -106,11 +111,13 @@ std::optional<int32_t> special_id(const Pipeline& pipeline, const Fields& config
 std::optional<int32_t> config_id(const Pipeline& pipeline, const Json& config, const char* name) {
   if (!config.is_object() || !config.contains(name)) return std::nullopt;
   const Json& value = config[name].is_array() && !config[name].empty() ? config[name][0] : config[name];
-  if (!value.is_number_unsigned() || value.get<uint64_t>() >= static_cast<uint64_t>(pipeline.vocab_size)) return std::nullopt;
+  if (!value.is_number_unsigned() || value.get<uint64_t>() >= static_cast<uint64_t>(pipeline.vocab_size))
+    return std::nullopt;
   return value.get<int32_t>();
 }
 
-void set_special_ids(Pipeline& pipeline, const std::string& dir, const Json& tokenizer_config, bool has_post_processor) {
+void set_special_ids(Pipeline& pipeline, const std::string& dir, const Json& tokenizer_config,
+                     bool has_post_processor) {
   if (tokenizer_config.is_null()) {
     if (!std::filesystem::exists(dir + "/config.json")) return;
     const Json config = read_bounded_json(dir + "/config.json");
@@ -146,25 +153,27 @@ std::unique_ptr<const Pipeline> load_pipeline(const std::string& dir) {
   PreTokenizer pre_tokenizer = PreTokenizer::read(source.pre_tokenizer, at("pre_tokenizer"));
   AddedTokens added = AddedTokens::read(source.added_tokens, at("added_tokens"), model, normalizer);
   if (pre_tokenizer.ends_with_bytes() && model.take_bytes()) pre_tokenizer.leave_bytes();
-  std::unique_ptr<Pipeline> pipeline(new Pipeline{std::move(normalizer),
-                                                  std::move(pre_tokenizer),
-                                                  std::move(model),
-                                                  std::move(added),
-                                                  PostProcessor::read(source.post_processor, at("post_processor")),
-                                                  Decoder::read(source.decoder, at("decoder")),
-                                                  {},
-                                                  {},
-                                                  0,
-                                                  {},
-                                                  {},
-                                                  {}});
+  std::unique_ptr<Pipeline> pipeline(
+      new Pipeline{std::move(normalizer),
+                   std::move(pre_tokenizer),
+                   std::move(model),
+                   std::move(added),
+                   PostProcessor::read(source.post_processor, at("post_processor")),
+                   Decoder::read(source.decoder, at("decoder")),
+                   {},
+                   {},
+                   0,
+                   {},
+                   {},
+                   {}});
   pipeline->vocab_size = std::max(pipeline->model.id_limit(), pipeline->added.id_limit());
   set_special_ids(*pipeline, dir, config, !source.post_processor.is_null());
   if (const int32_t highest = pipeline->post_processor.highest_id(); highest >= pipeline->vocab_size)
-    throw UserError(at("post_processor"), "adds id " + std::to_string(highest) + ", which is beyond the vocabulary's " +
+    throw UserError(at("post_processor"), "adds id " + std::to_string(highest) +
+                                              ", which is beyond the vocabulary's " +
                                               std::to_string(pipeline->vocab_size));
-  pipeline->digest =
-      digest_of(source.model, source.normalizer, source.pre_tokenizer, source.added_tokens, pipeline->post_processor);
+  pipeline->digest = digest_of(source.model, source.normalizer, source.pre_tokenizer, source.added_tokens,
+                               pipeline->post_processor);
   return pipeline;
 }
 

@@ -16,10 +16,8 @@ int nesting_of(std::string_view json) {
   for (size_t i = 0; i < json.size(); ++i) {
     const char c = json[i];
     if (in_string) {
-      if (c == '\\')
-        ++i;
-      else if (c == '"')
-        in_string = false;
+      if (c == '\\') ++i;
+      else if (c == '"') in_string = false;
     } else if (c == '"') {
       in_string = true;
     } else if (c == '{' || c == '[') {
@@ -32,19 +30,22 @@ int nesting_of(std::string_view json) {
 }
 
 void sort_by_id(Vocabulary& vocabulary) {
-  std::sort(vocabulary.begin(), vocabulary.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
+  std::sort(vocabulary.begin(), vocabulary.end(),
+            [](const auto& a, const auto& b) { return a.second < b.second; });
 }
 
 // vocab.json: an object of ids.
 Vocabulary read_vocabulary(const std::string& path) {
   const Json value = read_bounded_json(path);
-  if (!value.is_object()) throw UserError({path, 0, ""}, std::string("must be an object, is of type ") + value.type_name());
+  if (!value.is_object())
+    throw UserError({path, 0, ""}, std::string("must be an object, is of type ") + value.type_name());
   Vocabulary vocabulary;
   vocabulary.reserve(value.size());
   for (const auto& [token, id] : value.items()) {
     if (!id.is_number_unsigned() || id.get<uint64_t>() > static_cast<uint64_t>(kMaxId))
-      throw UserError({path, 0, ""}, "the id of '" + token + "' must be an integer from 0 to " + std::to_string(kMaxId) +
-                                         ", is " + (id.is_number() ? id.dump() : id.type_name()));
+      throw UserError({path, 0, ""}, "the id of '" + token + "' must be an integer from 0 to " +
+                                         std::to_string(kMaxId) + ", is " +
+                                         (id.is_number() ? id.dump() : id.type_name()));
     vocabulary.emplace_back(token, id.get<int32_t>());
   }
   sort_by_id(vocabulary);
@@ -55,7 +56,7 @@ Vocabulary read_vocabulary(const std::string& path) {
 Json added_token(const Json& value, const Where& where) {
   if (!value.is_string() && !value.is_object())
     throw UserError(where, std::string("must be a string or an object, is of type ") + value.type_name());
-  Json token{{"id", 0},         {"content", ""},    {"single_word", false}, {"lstrip", false},
+  Json token{{"id", 0},         {"content", ""},   {"single_word", false}, {"lstrip", false},
              {"rstrip", false}, {"special", true}, {"normalized", false}};
   if (value.is_string()) {
     token["content"] = value;
@@ -73,10 +74,12 @@ Json legacy_added_tokens(const Json& config, const Where& where) {
     for (const auto& [id, value] : config["added_tokens_decoder"].items()) {
       if (id.empty() || id.size() > 9 || id.find_first_not_of("0123456789") != std::string::npos)
         throw UserError({where.file, 0, "added_tokens_decoder"}, "'" + id + "' is no token id");
-      declared.emplace_back(std::stoll(id), added_token(value, {where.file, 0, "added_tokens_decoder." + id}));
+      declared.emplace_back(std::stoll(id),
+                            added_token(value, {where.file, 0, "added_tokens_decoder." + id}));
       declared.back().second["id"] = declared.back().first;
     }
-    std::sort(declared.begin(), declared.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+    std::sort(declared.begin(), declared.end(),
+              [](const auto& a, const auto& b) { return a.first < b.first; });
   }
   Json tokens = Json::array();
   std::set<std::string> seen;
@@ -85,7 +88,8 @@ Json legacy_added_tokens(const Json& config, const Where& where) {
   };
   for (const auto& [id, token] : declared) add(token);
   for (const char* name : {"bos_token", "eos_token", "unk_token", "pad_token"})
-    if (config.contains(name) && !config[name].is_null()) add(added_token(config[name], {where.file, 0, name}));
+    if (config.contains(name) && !config[name].is_null())
+      add(added_token(config[name], {where.file, 0, name}));
   if (config.contains("additional_special_tokens") && !config["additional_special_tokens"].is_null())
     for (const Json& value : config["additional_special_tokens"])
       add(added_token(value, {where.file, 0, "additional_special_tokens"}));
@@ -107,7 +111,8 @@ std::string read_file(const std::string& path) {
 Json read_bounded_json(const std::string& path) {
   const std::string text = read_file(path);
   if (const int depth = nesting_of(text); depth > kMaxNesting)
-    throw UserError({path, 0, ""}, "nests " + std::to_string(depth) + " deep; allowed: " + std::to_string(kMaxNesting));
+    throw UserError({path, 0, ""},
+                    "nests " + std::to_string(depth) + " deep; allowed: " + std::to_string(kMaxNesting));
   try {
     return Json::parse(text);
   } catch (const Json::exception& e) {
@@ -119,7 +124,9 @@ BpeDescription read_bpe(TokenizerJson json, const Where& where) {
   const Json& value = json.rest["model"];
   const Fields fields(value, where);
   // Files older than the field's introduction have none; only BPE has merges.
-  const std::string type = value.contains("type") ? fields.text("type") : value.contains("merges") ? "BPE" : "unnamed";
+  const std::string type = value.contains("type")     ? fields.text("type")
+                           : value.contains("merges") ? "BPE"
+                                                      : "unnamed";
   if (type != "BPE") fields.refuse("type", type, {"BPE"});
   fields.allow({"type", "dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix", "fuse_unk",
                 "byte_fallback", "ignore_merges", "vocab", "merges"});
@@ -169,10 +176,13 @@ LegacyFiles read_vocab_and_merges(const std::string& dir, const Json& config) {
     if (std::any_of(files.model.vocabulary.begin(), files.model.vocabulary.end(), is_end))
       files.added_tokens.push_back(added_token("<|endoftext|>", {vocab_path, 0, ""}));
   }
-  Json byte_level{{"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", true}};
+  Json byte_level{
+      {"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", true}};
   files.decoder = byte_level;
   if (name == "GPT2Tokenizer" || name == "GPT2TokenizerFast") {
-    if (!config.is_null()) byte_level["add_prefix_space"] = Fields(config, {config_path, 0, ""}).flag_or("add_prefix_space", false);
+    if (!config.is_null())
+      byte_level["add_prefix_space"] =
+          Fields(config, {config_path, 0, ""}).flag_or("add_prefix_space", false);
     files.pre_tokenizer = byte_level;
   } else if (name == "Qwen2Tokenizer" || name == "Qwen2TokenizerFast") {
     files.normalizer = {{"type", "NFC"}};
@@ -184,8 +194,9 @@ LegacyFiles read_vocab_and_merges(const std::string& dir, const Json& config) {
     files.pre_tokenizer = {{"type", "Sequence"}, {"pretokenizers", Json::array({split, byte_level})}};
   } else {
     throw UserError({config_path, 0, "tokenizer_class"},
-                    "'" + name + "' is not supported with vocab.json and merges.txt alone; supported: GPT2Tokenizer, "
-                                 "Qwen2Tokenizer, or a tokenizer.json");
+                    "'" + name +
+                        "' is not supported with vocab.json and merges.txt alone; supported: GPT2Tokenizer, "
+                        "Qwen2Tokenizer, or a tokenizer.json");
   }
   return files;
 }

@@ -1,4 +1,5 @@
-// Reading a tokenizer's files: the BPE model of tokenizer.json, and vocab.json + merges.txt in terms of a tokenizer.json.
+// Reading a tokenizer's files: the BPE model of tokenizer.json, and vocab.json + merges.txt in terms of a
+// tokenizer.json.
 #pragma once
 
 #include <string>
@@ -27,9 +28,9 @@ Json read_bounded_json(const std::string& path);
 // tokenizer.json's "model". Throws UserError for another model than BPE, and for dropout.
 BpeDescription read_bpe(TokenizerJson json, const Where& where);
 
-// What a tokenizer.json with the content of vocab.json, merges.txt and tokenizer_config.json would hold. The class that
-// tokenizer_config.json names decides on normalizer and pre-tokenizer: GPT2Tokenizer (also when there is none) or
-// Qwen2Tokenizer; others are refused.
+// What a tokenizer.json with the content of vocab.json, merges.txt and tokenizer_config.json would hold. The
+// class that tokenizer_config.json names decides on normalizer and pre-tokenizer: GPT2Tokenizer (also when
+// there is none) or Qwen2Tokenizer; others are refused.
 struct LegacyFiles {
   BpeDescription model;
   Json added_tokens, normalizer, pre_tokenizer, decoder;

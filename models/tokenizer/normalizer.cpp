@@ -10,8 +10,8 @@ namespace ptq::tokenizer {
 namespace {
 
 size_t count_code_points(std::string_view text) {
-  return static_cast<size_t>(
-      std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
+  return static_cast<size_t>(std::count_if(
+      text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
 }
 
 size_t bytes_of_first(std::string_view text, size_t code_points) {
@@ -62,7 +62,8 @@ Text replace_matches(const Text& text, const std::vector<Span>& matches, std::st
 }
 
 void Normalizer::run(NormalForm form, Text& text, RegexScratch&) {
-  const size_t leading = count_code_points(normalize(std::string_view(text.bytes).substr(0, text.from_start), form));
+  const size_t leading =
+      count_code_points(normalize(std::string_view(text.bytes).substr(0, text.from_start), form));
   text.bytes = normalize(text.bytes, form);
   text.from_start = bytes_of_first(text.bytes, leading);
 }
@@ -155,8 +156,8 @@ void Normalizer::read_into(std::vector<Step>& steps, const Json& value, const Wh
     steps.push_back(Replace{Pattern::read(fields, "pattern"), fields.text("content")});
   } else {
     fields.refuse("type", type,
-                  {"ByteLevel", "Lowercase", "NFC", "NFD", "NFKC", "NFKD", "Prepend", "Replace", "Sequence", "Strip",
-                   "StripAccents"});
+                  {"ByteLevel", "Lowercase", "NFC", "NFD", "NFKC", "NFKD", "Prepend", "Replace", "Sequence",
+                   "Strip", "StripAccents"});
   }
 }
 

@@ -1,4 +1,5 @@
-// Normalizers of tokenizer.json: NFC, NFD, NFKC, NFKD, Lowercase, Prepend, Replace, Strip, StripAccents, ByteLevel, Sequence.
+// Normalizers of tokenizer.json: NFC, NFD, NFKC, NFKD, Lowercase, Prepend, Replace, Strip, StripAccents,
+// ByteLevel, Sequence.
 #pragma once
 
 #include <string>
@@ -12,11 +13,13 @@
 
 namespace ptq::tokenizer {
 
-// A text on its way through the pipeline. Metaspace with prepend_scheme "first" asks whether a piece begins where the
-// original text begins; as in the library, that is a question about which original character each byte came from.
+// A text on its way through the pipeline. Metaspace with prepend_scheme "first" asks whether a piece begins
+// where the original text begins; as in the library, that is a question about which original character each
+// byte came from.
 struct Text {
   std::string bytes;
-  size_t from_start = 0;  // leading bytes that came from the original text's first character (or were put before it)
+  size_t from_start =
+      0;  // leading bytes that came from the original text's first character (or were put before it)
 };
 
 class Normalizer {

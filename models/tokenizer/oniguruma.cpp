@@ -2,10 +2,10 @@
 
 #include <cctype>
 #include <cstdio>
-#include <optional>
-#include <utility>
+#include <string>
 #include <vector>
 
+#include "models/tokenizer/pattern_reader.h"
 #include "models/tokenizer/utf8.h"
 
 namespace ptq::tokenizer {
@@ -41,9 +41,9 @@ struct Set {
   }
 };
 
-class Translator {
+class Translator : private PatternReader {
  public:
-  Translator(std::string_view pattern, const Where& where) : in_(pattern), where_(where) {}
+  Translator(std::string_view pattern, const Where& where) : PatternReader(pattern, where) {}
 
   std::string run() {
     std::string out = alternatives(0, false);
@@ -52,26 +52,6 @@ class Translator {
   }
 
  private:
-  [[noreturn]] void refuse(const std::string& what) const {
-    throw UserError(where_, "the regex '" + std::string(in_) + "' has " + what + " at byte " + std::to_string(at_) +
-                                ", which is not supported; supported: alternatives, groups, look-around, brackets, "
-                                "quantifiers, properties and the escapes d D h H s S w W b B A z Z R N O t n r f v a e x u");
-  }
-
-  bool done() const { return at_ >= in_.size(); }
-  bool next_is(std::string_view text) const { return in_.substr(at_, text.size()) == text; }
-  bool take(std::string_view text) {
-    if (!next_is(text)) return false;
-    at_ += text.size();
-    return true;
-  }
-  uint32_t take_character() {
-    if (done()) refuse("an unexpected end");
-    const CodePoint c = code_point_at(in_, at_);
-    at_ += c.bytes;
-    return c.value;
-  }
-
   // a|b|c up to a ')' or the end.
   std::string alternatives(int depth, bool caseless) {
     if (depth > kMaxDepth) refuse("more than " + std::to_string(kMaxDepth) + " nested groups");
@@ -85,7 +65,8 @@ class Translator {
     char previous = 0;  // a literal ASCII letter right before, in lower case
     while (!done() && !next_is("|") && !next_is(")")) {
       const size_t start = at_;
-      if (next_is("(?") && in_.size() > at_ + 2 && std::string_view("imx-").find(in_[at_ + 2]) != std::string_view::npos) {
+      if (next_is("(?") && in_.size() > at_ + 2 &&
+          std::string_view("imx-").find(in_[at_ + 2]) != std::string_view::npos) {
         std::string opened;
         bool inner = caseless;
         if (options(opened, inner)) {  // (?i:...)
@@ -103,7 +84,8 @@ class Translator {
       if (caseless && plain_letter) {
         const char letter = static_cast<char>(std::tolower(static_cast<unsigned char>(in_[start])));
         for (const std::string_view pair : {"ss", "ff", "fi", "fl", "st"})
-          if (previous == pair[0] && letter == pair[1]) refuse("'" + std::string(pair) + "' without regard to case");
+          if (previous == pair[0] && letter == pair[1])
+            refuse("'" + std::string(pair) + "' without regard to case");
         previous = letter;
       } else {
         previous = 0;
@@ -188,61 +170,23 @@ class Translator {
     if (caseless && c >= 0x80) refuse("a character beyond ASCII without regard to case");
   }
 
-  // An escape that stands for one code point, after the backslash; nothing when it is of another kind.
-  std::optional<uint32_t> escaped_character() {
-    const size_t start = at_;
-    const uint32_t c = take_character();
-    switch (c) {
-      case 't': return 9;
-      case 'n': return 10;
-      case 'v': return 11;
-      case 'f': return 12;
-      case 'r': return 13;
-      case 'a': return 7;
-      case 'e': return 27;
-      case '0': return number(8, 2, true);
-      case 'u': return number(16, 4, false);
-      case 'x': {
-        if (take("{")) {
-          const uint32_t value = number(16, 8, true);
-          if (!take("}")) refuse("a malformed \\x{...}");
-          return value;
-        }
-        const uint32_t value = number(16, 2, true);
-        if (value >= 0x80) refuse("a byte above \\x7f");
-        return value;
-      }
-      default: break;
-    }
-    if (c >= 0x80 || !std::isalnum(static_cast<int>(c))) return c;
-    at_ = start;
-    return std::nullopt;
-  }
-
-  uint32_t number(uint32_t base, int max_digits, bool fewer_allowed) {
-    uint64_t value = 0;
-    int digits = 0;
-    for (; digits < max_digits && !done(); ++digits, ++at_) {
-      const char c = in_[at_];
-      if (!std::isxdigit(static_cast<unsigned char>(c))) break;
-      const uint32_t digit = c <= '9' ? static_cast<uint32_t>(c - '0') : static_cast<uint32_t>((c | 0x20) - 'a' + 10);
-      if (digit >= base) break;
-      value = value * base + digit;
-    }
-    if (!fewer_allowed && digits < max_digits) refuse("a malformed number");
-    if (value > 0x10FFFF || (value >= 0xD800 && value <= 0xDFFF)) refuse("a number that is no code point");
-    return static_cast<uint32_t>(value);
-  }
-
   // \p{Name}, \p{^Name}, \P{Name}, \d, \s, \w, \h and their opposites, after the backslash.
   bool escaped_set(std::string& inside, bool& negated, bool in_bracket, bool caseless) {
     const char c = done() ? 0 : in_[at_];
     negated = c == 'P' || c == 'D' || c == 'S' || c == 'W' || c == 'H';
     switch (std::tolower(static_cast<unsigned char>(c))) {
-      case 'd': inside = named_set("digit", true, in_bracket); break;
-      case 's': inside = named_set("space", true, in_bracket); break;
-      case 'w': inside = named_set("word", true, in_bracket); break;
-      case 'h': inside = named_set("xdigit", true, in_bracket); break;
+      case 'd':
+        inside = named_set("digit", true, in_bracket);
+        break;
+      case 's':
+        inside = named_set("space", true, in_bracket);
+        break;
+      case 'w':
+        inside = named_set("word", true, in_bracket);
+        break;
+      case 'h':
+        inside = named_set("xdigit", true, in_bracket);
+        break;
       case 'p': {
         ++at_;
         const size_t closing = in_.find('}', at_);
@@ -255,7 +199,8 @@ class Translator {
         at_ = closing + 1;
         return true;
       }
-      default: return false;
+      default:
+        return false;
     }
     ++at_;
     return true;
@@ -379,11 +324,9 @@ class Translator {
       std::string quantifier;
       if (next_is("*") || next_is("+") || next_is("?")) {
         quantifier = in_[at_++];
-        if (take("?"))
-          quantifier += '?';
-        else if (take("+"))
-          quantifier += '+';
-      } else if (!interval(quantifier)) {
+        if (take("?")) quantifier += '?';
+        else if (take("+")) quantifier += '+';
+      } else if (!take_interval(quantifier)) {
         break;
       }
       if (repeated) item = "(?:" + item + ")";
@@ -392,37 +335,6 @@ class Translator {
     }
     return item;
   }
-
-  // {n}, {n,}, {n,m}, {,m}; a brace of another shape is a literal.
-  bool interval(std::string& quantifier) {
-    if (!next_is("{")) return false;
-    const size_t start = at_++;
-    const auto digits = [&] {
-      const size_t from = at_;
-      while (!done() && std::isdigit(static_cast<unsigned char>(in_[at_]))) ++at_;
-      return std::string(in_.substr(from, at_ - from));
-    };
-    std::string low = digits(), high = low;
-    const bool comma = take(",");
-    if (comma) high = digits();
-    if ((low.empty() && high.empty()) || !take("}")) {
-      at_ = start;
-      return false;
-    }
-    if (low.size() > 5 || high.size() > 5) refuse("a quantifier above 99999");
-    if (low.empty()) low = "0";
-    if (!high.empty() && std::stoi(high) < std::stoi(low)) refuse("a quantifier whose bounds are swapped");
-    quantifier = "{" + low + (comma ? "," + high : "") + "}";
-    if (next_is("?") && comma) {
-      ++at_;
-      quantifier += '?';
-    }
-    return true;
-  }
-
-  std::string_view in_;
-  const Where& where_;
-  size_t at_ = 0;
 };
 
 }  // namespace

@@ -10,10 +10,12 @@
 namespace ptq::tokenizer {
 namespace {
 
-constexpr const char* kSpace = R"(\x{9}-\x{d}\x{20}\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000})";
+constexpr const char* kSpace =
+    R"(\x{9}-\x{d}\x{20}\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000})";
 constexpr const char* kGraph = R"(\p{L}\p{M}\p{N}\p{P}\p{S}\p{Cf}\p{Co})";
 constexpr const char* kWord = R"(\p{Alphabetic}\p{M}\p{Nd}\p{Pc})";
-// Oniguruma looks these up in a table of ISO 8859-1 that takes them for word characters, but not inside brackets.
+// Oniguruma looks these up in a table of ISO 8859-1 that takes them for word characters, but not inside
+// brackets.
 constexpr const char* kWordOutside = R"(\x{b2}\x{b3}\x{b9}\x{bc}-\x{be})";
 
 using Entry = std::pair<const char*, const char*>;
@@ -36,32 +38,77 @@ constexpr std::array<Entry, 12> kPosix{{
 
 // General categories by long name; the short names are PCRE2's own.
 constexpr std::array<Entry, 41> kCategories{{
-    {"letter", "L"}, {"uppercaseletter", "Lu"}, {"lowercaseletter", "Ll"}, {"titlecaseletter", "Lt"},
-    {"casedletter", "L&"}, {"lc", "L&"}, {"modifierletter", "Lm"}, {"otherletter", "Lo"}, {"mark", "M"},
-    {"combiningmark", "M"}, {"nonspacingmark", "Mn"}, {"spacingmark", "Mc"}, {"enclosingmark", "Me"}, {"number", "N"},
-    {"decimalnumber", "Nd"}, {"letternumber", "Nl"}, {"othernumber", "No"}, {"punctuation", "P"},
-    {"connectorpunctuation", "Pc"}, {"dashpunctuation", "Pd"}, {"openpunctuation", "Ps"}, {"closepunctuation", "Pe"},
-    {"initialpunctuation", "Pi"}, {"finalpunctuation", "Pf"}, {"otherpunctuation", "Po"}, {"symbol", "S"},
-    {"mathsymbol", "Sm"}, {"currencysymbol", "Sc"}, {"modifiersymbol", "Sk"}, {"othersymbol", "So"}, {"separator", "Z"},
-    {"spaceseparator", "Zs"}, {"lineseparator", "Zl"}, {"paragraphseparator", "Zp"}, {"other", "C"}, {"control", "Cc"},
-    {"format", "Cf"}, {"surrogate", "Cs"}, {"privateuse", "Co"}, {"unassigned", "Cn"}, {"punct", "P"},
+    {"letter", "L"},
+    {"uppercaseletter", "Lu"},
+    {"lowercaseletter", "Ll"},
+    {"titlecaseletter", "Lt"},
+    {"casedletter", "L&"},
+    {"lc", "L&"},
+    {"modifierletter", "Lm"},
+    {"otherletter", "Lo"},
+    {"mark", "M"},
+    {"combiningmark", "M"},
+    {"nonspacingmark", "Mn"},
+    {"spacingmark", "Mc"},
+    {"enclosingmark", "Me"},
+    {"number", "N"},
+    {"decimalnumber", "Nd"},
+    {"letternumber", "Nl"},
+    {"othernumber", "No"},
+    {"punctuation", "P"},
+    {"connectorpunctuation", "Pc"},
+    {"dashpunctuation", "Pd"},
+    {"openpunctuation", "Ps"},
+    {"closepunctuation", "Pe"},
+    {"initialpunctuation", "Pi"},
+    {"finalpunctuation", "Pf"},
+    {"otherpunctuation", "Po"},
+    {"symbol", "S"},
+    {"mathsymbol", "Sm"},
+    {"currencysymbol", "Sc"},
+    {"modifiersymbol", "Sk"},
+    {"othersymbol", "So"},
+    {"separator", "Z"},
+    {"spaceseparator", "Zs"},
+    {"lineseparator", "Zl"},
+    {"paragraphseparator", "Zp"},
+    {"other", "C"},
+    {"control", "Cc"},
+    {"format", "Cf"},
+    {"surrogate", "Cs"},
+    {"privateuse", "Co"},
+    {"unassigned", "Cn"},
+    {"punct", "P"},
 }};
 
-constexpr std::array<const char*, 36> kShortCategories{
-    "c",  "cc", "cf", "cn", "co", "cs", "l",  "ll", "lm", "lo", "lt", "lu", "m",  "mc", "me", "mn", "n",  "nd",
-    "nl", "no", "p",  "pc", "pd", "pe", "pf", "pi", "po", "ps", "s",  "sc", "sk", "sm", "so", "z",  "zl", "zp"};
+constexpr std::array<const char*, 36> kShortCategories{"c",  "cc", "cf", "cn", "co", "cs", "l",  "ll", "lm",
+                                                       "lo", "lt", "lu", "m",  "mc", "me", "mn", "n",  "nd",
+                                                       "nl", "no", "p",  "pc", "pd", "pe", "pf", "pi", "po",
+                                                       "ps", "s",  "sc", "sk", "sm", "so", "z",  "zl", "zp"};
 
-constexpr std::array<Entry, 16> kBinary{{
-    {"alphabetic", "Alphabetic"}, {"lowercase", "Lowercase"}, {"uppercase", "Uppercase"}, {"math", "Math"},
-    {"dash", "Dash"}, {"hexdigit", "Hex_Digit"}, {"asciihexdigit", "ASCII_Hex_Digit"}, {"ideographic", "Ideographic"},
-    {"idstart", "ID_Start"}, {"idcontinue", "ID_Continue"}, {"xidstart", "XID_Start"}, {"xidcontinue", "XID_Continue"},
-    {"emoji", "Emoji"}, {"emojipresentation", "Emoji_Presentation"}, {"extendedpictographic", "Extended_Pictographic"},
+constexpr std::array<Entry, 14> kBinary{{
+    {"alphabetic", "Alphabetic"},
+    {"lowercase", "Lowercase"},
+    {"uppercase", "Uppercase"},
+    {"math", "Math"},
+    {"dash", "Dash"},
+    {"hexdigit", "Hex_Digit"},
+    {"asciihexdigit", "ASCII_Hex_Digit"},
+    {"ideographic", "Ideographic"},
+    {"idstart", "ID_Start"},
+   
+    {"xidstart", "XID_Start"},
+   
+    {"emoji", "Emoji"},
+    {"emojipresentation", "Emoji_Presentation"},
+    {"extendedpictographic", "Extended_Pictographic"},
     {"defaultignorablecodepoint", "Default_Ignorable_Code_Point"},
 }};
 
 template <size_t N>
 const char* look_up(const std::array<Entry, N>& table, const std::string& name) {
-  const auto found = std::find_if(table.begin(), table.end(), [&](const Entry& entry) { return name == entry.first; });
+  const auto found =
+      std::find_if(table.begin(), table.end(), [&](const Entry& entry) { return name == entry.first; });
   return found == table.end() ? nullptr : found->second;
 }
 
@@ -90,7 +137,8 @@ std::string named_set(std::string_view given, bool posix_bracket, bool in_bracke
     name[0] = static_cast<char>(std::toupper(static_cast<unsigned char>(name[0])));
     return property(name);
   }
-  return property("sc:" + std::string(given));  // a script, or unknown to PCRE2 too: its message then names it
+  return property("sc:" +
+                  std::string(given));  // a script, or unknown to PCRE2 too: its message then names it
 }
 
 }  // namespace ptq::tokenizer

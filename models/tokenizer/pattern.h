@@ -18,7 +18,8 @@ class Pattern {
   // The field's object with one of the two keys. Throws UserError.
   static Pattern read(const Fields& fields, const char* name);
 
-  // All matches from left to right, not overlapping; an empty string matches before every character and at the end.
+  // All matches from left to right, not overlapping; an empty string matches before every character and at
+  // the end.
   void find_all(std::string_view text, RegexScratch& scratch, std::vector<Span>& matches) const;
 
  private:

@@ -16,7 +16,8 @@
 
 namespace ptq::tokenizer {
 
-// What one encode() call works with. It is lent from the pipeline and keeps what BPE remembers from call to call.
+// What one encode() call works with. It is lent from the pipeline and keeps what BPE remembers from call to
+// call.
 struct Workspace {
   PreTokenizerScratch pre;
   BpeScratch bpe;
@@ -34,7 +35,8 @@ struct Pipeline {
   int64_t vocab_size = 0;
   std::string digest;
 
-  // Idle workspaces. Which call gets which never changes ids: they only remember what they would compute again.
+  // Idle workspaces. Which call gets which never changes ids: they only remember what they would compute
+  // again.
   mutable std::mutex mutex;
   mutable std::vector<std::unique_ptr<Workspace>> idle;
 };

@@ -10,7 +10,8 @@ namespace {
 
 int32_t read_id(const Json& value, const Where& where) {
   if (!value.is_number_unsigned() || value.get<uint64_t>() > INT32_MAX)
-    throw UserError(where, "must be a token id, is " + (value.is_number() ? value.dump() : value.type_name()));
+    throw UserError(where,
+                    "must be a token id, is " + (value.is_number() ? value.dump() : value.type_name()));
   return value.get<int32_t>();
 }
 
@@ -45,13 +46,12 @@ void PostProcessor::read_into(const Json& value, const Where& where, int depth) 
     return;
   }
   if (type != "TemplateProcessing" && type != "BertProcessing" && type != "RobertaProcessing")
-    fields.refuse("type", type, {"BertProcessing", "ByteLevel", "RobertaProcessing", "Sequence", "TemplateProcessing"});
+    fields.refuse("type", type,
+                  {"BertProcessing", "ByteLevel", "RobertaProcessing", "Sequence", "TemplateProcessing"});
   if (has_template_) throw UserError(where, "is a second one that adds tokens; supported: one");
   has_template_ = true;
-  if (type == "TemplateProcessing")
-    read_template(fields);
-  else
-    read_pair(fields);
+  if (type == "TemplateProcessing") read_template(fields);
+  else read_pair(fields);
 }
 
 void PostProcessor::read_template(const Fields& fields) {

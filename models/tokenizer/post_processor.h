@@ -1,5 +1,6 @@
-// Post-processors of tokenizer.json: what is put around a text's ids (BOS, EOS). TemplateProcessing, BertProcessing,
-// RobertaProcessing, ByteLevel (which changes offsets only) and Sequence with at most one that adds tokens.
+// Post-processors of tokenizer.json: what is put around a text's ids (BOS, EOS). TemplateProcessing,
+// BertProcessing, RobertaProcessing, ByteLevel (which changes offsets only) and Sequence with at most one
+// that adds tokens.
 #pragma once
 
 #include <cstdint>

@@ -12,14 +12,16 @@ namespace ptq::tokenizer {
 namespace {
 
 constexpr const char* kGpt2 = R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
-// \w of the Whitespace pre-tokenizer has the two joiners, and not the Latin-1 numbers that Oniguruma's has outside brackets.
+// \w of the Whitespace pre-tokenizer has the two joiners, and not the Latin-1 numbers that Oniguruma's has
+// outside brackets.
 constexpr const char* kWords = R"([\w\x{200c}\x{200d}]+|[^\w\s\x{200c}\x{200d}]+)";
 
 void keep(const Piece& piece, size_t begin, size_t end, PreTokenizerScratch& scratch) {
   if (begin < end) scratch.next.push_back(piece.slice(begin, end));
 }
 
-// Cuts a piece at scratch.matches. What lies between matches is a part as well; with `invert` it is the match.
+// Cuts a piece at scratch.matches. What lies between matches is a part as well; with `invert` it is the
+// match.
 void cut(const Piece& piece, SplitBehavior behavior, bool invert, PreTokenizerScratch& scratch) {
   struct Part {
     Span span;
@@ -48,28 +50,22 @@ void cut(const Piece& piece, SplitBehavior behavior, bool invert, PreTokenizerSc
       break;
     case SplitBehavior::contiguous:
       for (const Part& part : parts) {
-        if (part.match == previous && !kept.empty())
-          kept.back().end = part.span.end;
-        else
-          kept.push_back(part.span);
+        if (part.match == previous && !kept.empty()) kept.back().end = part.span.end;
+        else kept.push_back(part.span);
         previous = part.match;
       }
       break;
     case SplitBehavior::merged_with_previous:
       for (const Part& part : parts) {
-        if (part.match && !previous && !kept.empty())
-          kept.back().end = part.span.end;
-        else
-          kept.push_back(part.span);
+        if (part.match && !previous && !kept.empty()) kept.back().end = part.span.end;
+        else kept.push_back(part.span);
         previous = part.match;
       }
       break;
     case SplitBehavior::merged_with_next:
       for (auto part = parts.rbegin(); part != parts.rend(); ++part) {
-        if (part->match && !previous && !kept.empty())
-          kept.back().begin = part->span.begin;
-        else
-          kept.push_back(part->span);
+        if (part->match && !previous && !kept.empty()) kept.back().begin = part->span.begin;
+        else kept.push_back(part->span);
         previous = part->match;
       }
       std::reverse(kept.begin(), kept.end());
@@ -96,7 +92,8 @@ SplitBehavior read_behavior(const Fields& fields) {
   if (name == "MergedWithPrevious") return SplitBehavior::merged_with_previous;
   if (name == "MergedWithNext") return SplitBehavior::merged_with_next;
   if (name == "Contiguous") return SplitBehavior::contiguous;
-  fields.refuse("behavior", name, {"Contiguous", "Isolated", "MergedWithNext", "MergedWithPrevious", "Removed"});
+  fields.refuse("behavior", name,
+                {"Contiguous", "Isolated", "MergedWithNext", "MergedWithPrevious", "Removed"});
 }
 
 }  // namespace
@@ -117,15 +114,14 @@ void PreTokenizer::run(const SplitCharacters& step, const Piece& piece, PreToken
     if (step.holds(c.value, step.delimiter)) scratch.matches.push_back({at, at + c.bytes});
     at += c.bytes;
   }
-  if (scratch.matches.empty())
-    scratch.next.push_back(piece.slice(0, piece.bytes.size()));
-  else
-    cut(piece, step.behavior, false, scratch);
+  if (scratch.matches.empty()) scratch.next.push_back(piece.slice(0, piece.bytes.size()));
+  else cut(piece, step.behavior, false, scratch);
 }
 
 void PreTokenizer::run(const ByteLevel& step, const Piece& given, PreTokenizerScratch& scratch) {
   Piece piece = given;
-  if (step.add_prefix_space && piece.bytes.front() != ' ') piece = own(prefixed(piece, " "), piece.at_start, scratch);
+  if (step.add_prefix_space && piece.bytes.front() != ' ')
+    piece = own(prefixed(piece, " "), piece.at_start, scratch);
   const size_t first = scratch.next.size();
   if (step.regex.empty()) {
     scratch.next.push_back(piece);
@@ -151,8 +147,9 @@ void PreTokenizer::run(const Metaspace& step, const Piece& given, PreTokenizerSc
   Piece piece = given;
   Pattern::string(" ").find_all(piece.bytes, scratch.regex, scratch.matches);
   if (!scratch.matches.empty())
-    piece = own(replace_matches({std::string(piece.bytes), piece.from_start}, scratch.matches, step.replacement),
-                piece.at_start, scratch);
+    piece =
+        own(replace_matches({std::string(piece.bytes), piece.from_start}, scratch.matches, step.replacement),
+            piece.at_start, scratch);
   const bool wanted = step.prepend == Prepend::always || (step.prepend == Prepend::first && piece.at_start);
   if (wanted && !piece.bytes.starts_with(step.replacement))
     piece = own(prefixed(piece, step.replacement), piece.at_start, scratch);
@@ -204,14 +201,12 @@ PreTokenizer::Metaspace PreTokenizer::read_metaspace(const Fields& fields) {
   Metaspace step{"", Prepend::always, fields.flag_or("split", true)};
   append_utf8(step.replacement, fields.character("replacement"));
   const std::string scheme = fields.optional_text("prepend_scheme").value_or("always");
-  if (scheme == "never")
-    step.prepend = Prepend::never;
-  else if (scheme == "first")
-    step.prepend = Prepend::first;
-  else if (scheme != "always")
-    fields.refuse("prepend_scheme", scheme, {"always", "first", "never"});
+  if (scheme == "never") step.prepend = Prepend::never;
+  else if (scheme == "first") step.prepend = Prepend::first;
+  else if (scheme != "always") fields.refuse("prepend_scheme", scheme, {"always", "first", "never"});
   if (!fields.flag_or("add_prefix_space", true) && step.prepend != Prepend::never)
-    throw UserError(fields.at("add_prefix_space"), "false contradicts prepend_scheme '" + scheme + "'; allowed: never");
+    throw UserError(fields.at("add_prefix_space"),
+                    "false contradicts prepend_scheme '" + scheme + "'; allowed: never");
   return step;
 }
 
@@ -236,12 +231,14 @@ void PreTokenizer::read_into(std::vector<Step>& steps, const Json& value, const 
     steps.push_back(read_metaspace(fields));
   } else if (type == "Digits") {
     fields.allow({"type", "individual_digits"});
-    steps.push_back(SplitCharacters{[](uint32_t c, uint32_t) { return is_numeric(c); }, 0,
-                                    fields.flag("individual_digits") ? SplitBehavior::isolated : SplitBehavior::contiguous});
+    steps.push_back(SplitCharacters{
+        [](uint32_t c, uint32_t) { return is_numeric(c); }, 0,
+        fields.flag("individual_digits") ? SplitBehavior::isolated : SplitBehavior::contiguous});
   } else if (type == "Punctuation") {
     fields.allow({"type", "behavior"});
-    steps.push_back(SplitCharacters{[](uint32_t c, uint32_t) { return is_punctuation(c); }, 0,
-                                    fields.has("behavior") ? read_behavior(fields) : SplitBehavior::isolated});
+    steps.push_back(
+        SplitCharacters{[](uint32_t c, uint32_t) { return is_punctuation(c); }, 0,
+                        fields.has("behavior") ? read_behavior(fields) : SplitBehavior::isolated});
   } else if (type == "Whitespace") {
     fields.allow({"type"});
     steps.push_back(Split{Pattern::regex(kWords, where), SplitBehavior::removed, true});
@@ -258,8 +255,8 @@ void PreTokenizer::read_into(std::vector<Step>& steps, const Json& value, const 
     steps.push_back(FixedLength{static_cast<size_t>(fields.integer("length", 1, 1 << 30))});
   } else {
     fields.refuse("type", type,
-                  {"ByteLevel", "CharDelimiterSplit", "Digits", "FixedLength", "Metaspace", "Punctuation", "Sequence",
-                   "Split", "Whitespace", "WhitespaceSplit"});
+                  {"ByteLevel", "CharDelimiterSplit", "Digits", "FixedLength", "Metaspace", "Punctuation",
+                   "Sequence", "Split", "Whitespace", "WhitespaceSplit"});
   }
 }
 

@@ -1,5 +1,5 @@
-// Pre-tokenizers of tokenizer.json: cut a normalized text into the words that BPE works on. Split, ByteLevel, Metaspace,
-// Digits, Punctuation, Whitespace, WhitespaceSplit, CharDelimiterSplit, FixedLength, Sequence.
+// Pre-tokenizers of tokenizer.json: cut a normalized text into the words that BPE works on. Split, ByteLevel,
+// Metaspace, Digits, Punctuation, Whitespace, WhitespaceSplit, CharDelimiterSplit, FixedLength, Sequence.
 #pragma once
 
 #include <deque>
@@ -39,8 +39,8 @@ class PreTokenizer {
   // scratch.pieces: in the texts, out the words. None is empty.
   void apply(PreTokenizerScratch& scratch) const;
 
-  // Whether the last step is ByteLevel. Then leave_bytes() makes it give a word's bytes as they are instead of writing
-  // them in the byte alphabet, for a model that takes them so.
+  // Whether the last step is ByteLevel. Then leave_bytes() makes it give a word's bytes as they are instead
+  // of writing them in the byte alphabet, for a model that takes them so.
   bool ends_with_bytes() const;
   void leave_bytes();
 

@@ -11,8 +11,9 @@
 namespace ptq::tokenizer {
 namespace {
 
-constexpr uint32_t kMatchLimit = 1'000'000'000;     // steps of one match attempt
-constexpr uint32_t kHeapLimitKiB = 1024 * 1024;     // of the interpreter, when the compiled code runs out of stack
+constexpr uint32_t kMatchLimit = 1'000'000'000;  // steps of one match attempt
+constexpr uint32_t kHeapLimitKiB =
+    1024 * 1024;  // of the interpreter, when the compiled code runs out of stack
 constexpr size_t kStackStart = 64 * 1024, kStackMax = 256 * 1024 * 1024;
 
 std::string message_of(int code) {
@@ -45,16 +46,19 @@ Regex::Regex(const std::string& oniguruma_pattern, const Where& where) : pattern
   const std::unique_ptr<pcre2_compile_context, decltype(&pcre2_compile_context_free)> context(
       pcre2_compile_context_create(nullptr), &pcre2_compile_context_free);
   if (!context) throw std::bad_alloc();
-  pcre2_set_newline(context.get(), PCRE2_NEWLINE_LF);  // what . and $ mean must not depend on how PCRE2 was built
+  pcre2_set_newline(context.get(),
+                    PCRE2_NEWLINE_LF);  // what . and $ mean must not depend on how PCRE2 was built
   int error = 0;
   PCRE2_SIZE offset = 0;
   pcre2_code* code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(translated.data()), translated.size(),
-                                   PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C, &error, &offset,
-                                   context.get());
+                                   PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C, &error,
+                                   &offset, context.get());
   if (!code)
-    throw UserError(where, "the regex '" + pattern_ + "' is not supported: " + message_of(error) + " (PCRE2, at byte " +
-                               std::to_string(offset) + " of its translation '" + translated + "')");
-  code_ = std::shared_ptr<const pcre2_code>(code, [](const pcre2_code* c) { pcre2_code_free(const_cast<pcre2_code*>(c)); });
+    throw UserError(where, "the regex '" + pattern_ + "' is not supported: " + message_of(error) +
+                               " (PCRE2, at byte " + std::to_string(offset) + " of its translation '" +
+                               translated + "')");
+  code_ = std::shared_ptr<const pcre2_code>(
+      code, [](const pcre2_code* c) { pcre2_code_free(const_cast<pcre2_code*>(c)); });
   pcre2_jit_compile(code, PCRE2_JIT_COMPLETE);  // without JIT the interpreter gives the same matches
 }
 
@@ -63,14 +67,15 @@ void Regex::find_all(std::string_view text, RegexScratch& scratch, std::vector<S
   const PCRE2_SIZE* found = pcre2_get_ovector_pointer(scratch.data_);
   size_t at = 0, last_end = SIZE_MAX;
   while (at <= text.size()) {
-    int rc = pcre2_match(code_.get(), subject, text.size(), at, PCRE2_NO_UTF_CHECK, scratch.data_, scratch.context_);
+    int rc = pcre2_match(code_.get(), subject, text.size(), at, PCRE2_NO_UTF_CHECK, scratch.data_,
+                         scratch.context_);
     if (rc == PCRE2_ERROR_JIT_STACKLIMIT)
-      rc = pcre2_match(code_.get(), subject, text.size(), at, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, scratch.data_,
-                       scratch.context_);
+      rc = pcre2_match(code_.get(), subject, text.size(), at, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT,
+                       scratch.data_, scratch.context_);
     if (rc == PCRE2_ERROR_NOMATCH) return;
     if (rc < 0)
-      throw UserError("the tokenizer's regex '" + pattern_ + "' failed at byte " + std::to_string(at) + " of a text of " +
-                      std::to_string(text.size()) + " bytes: " + message_of(rc));
+      throw UserError("the tokenizer's regex '" + pattern_ + "' failed at byte " + std::to_string(at) +
+                      " of a text of " + std::to_string(text.size()) + " bytes: " + message_of(rc));
     const Span match{found[0], found[1]};
     if (match.begin == match.end && match.end == last_end) {
       at += at < text.size() ? code_point_at(text, at).bytes : 1;

@@ -1,5 +1,5 @@
-// Regular expressions of tokenizers: written for Oniguruma (Ruby syntax) by the `tokenizers` library, run here by PCRE2 with
-// UTF, UCP and JIT. oniguruma.h translates; what has no exact counterpart is refused.
+// Regular expressions of tokenizers: written for Oniguruma (Ruby syntax) by the `tokenizers` library, run
+// here by PCRE2 with UTF, UCP and JIT. oniguruma.h translates; what has no exact counterpart is refused.
 #pragma once
 
 #include <memory>
@@ -37,11 +37,13 @@ class RegexScratch {
 
 class Regex {
  public:
-  // Throws UserError at `where` for a pattern that is malformed or uses a construct without exact counterpart.
+  // Throws UserError at `where` for a pattern that is malformed or uses a construct without exact
+  // counterpart.
   Regex(const std::string& oniguruma_pattern, const Where& where);
 
-  // All matches from left to right, not overlapping. An empty match right behind the match before it does not count.
-  // The text must be valid UTF-8. Throws UserError when the search exceeds its limits of steps or memory.
+  // All matches from left to right, not overlapping. An empty match right behind the match before it does not
+  // count. The text must be valid UTF-8. Throws UserError when the search exceeds its limits of steps or
+  // memory.
   void find_all(std::string_view text, RegexScratch& scratch, std::vector<Span>& matches) const;
 
  private:

@@ -178,7 +178,8 @@ TokenizerJson parse_tokenizer_json(const std::string& text, const std::string& p
 std::pair<std::string, std::string> split_merge(std::string_view line, const Where& where) {
   const size_t space = line.find(' ');
   if (space == std::string_view::npos || line.find(' ', space + 1) != std::string_view::npos)
-    throw UserError(where, "a merge must be two tokens separated by one space, is '" + std::string(line) + "'");
+    throw UserError(where,
+                    "a merge must be two tokens separated by one space, is '" + std::string(line) + "'");
   return {std::string(line.substr(0, space)), std::string(line.substr(space + 1))};
 }
 

@@ -17,8 +17,9 @@ namespace {
 
 template <size_t N>
 bool contains(const CodePointRange (&ranges)[N], uint32_t c) {
-  const auto after = std::upper_bound(std::begin(ranges), std::end(ranges), c,
-                                      [](uint32_t value, const CodePointRange& range) { return value < range.first; });
+  const auto after =
+      std::upper_bound(std::begin(ranges), std::end(ranges), c,
+                       [](uint32_t value, const CodePointRange& range) { return value < range.first; });
   return after != std::begin(ranges) && c <= std::prev(after)->last;
 }
 
@@ -30,10 +31,13 @@ bool in_category(uint32_t c, utf8proc_category_t first, utf8proc_category_t last
 // Below this every character is a starter that neither changes nor joins with what stands before it.
 uint32_t inert_below(NormalForm form) {
   switch (form) {
-    case NormalForm::nfc: return 0x300;
-    case NormalForm::nfd: return 0xC0;
+    case NormalForm::nfc:
+      return 0x300;
+    case NormalForm::nfd:
+      return 0xC0;
     case NormalForm::nfkc:
-    case NormalForm::nfkd: return 0xA0;
+    case NormalForm::nfkd:
+      return 0xA0;
   }
   return 0;
 }
@@ -59,8 +63,8 @@ void append_normalized(std::string& out, std::string_view text, utf8proc_option_
 
 bool is_white_space(uint32_t c) {
   if (c < 0x80) return c == ' ' || (c >= 9 && c <= 13);
-  return c == 0x85 || c == 0xA0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 ||
-         c == 0x202F || c == 0x205F || c == 0x3000;
+  return c == 0x85 || c == 0xA0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200A) || c == 0x2028 ||
+         c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000;
 }
 
 bool is_numeric(uint32_t c) {
@@ -69,7 +73,8 @@ bool is_numeric(uint32_t c) {
 }
 
 bool is_punctuation(uint32_t c) {
-  if (c < 0x80) return (c > ' ' && c < '0') || (c > '9' && c < 'A') || (c > 'Z' && c < 'a') || (c > 'z' && c < 0x7F);
+  if (c < 0x80)
+    return (c > ' ' && c < '0') || (c > '9' && c < 'A') || (c > 'Z' && c < 'a') || (c > 'z' && c < 0x7F);
   if (c == 0x166D || c == 0x111C9) return true;  // were punctuation in Unicode 8
   return in_category(c, UTF8PROC_CATEGORY_PC, UTF8PROC_CATEGORY_PO) && !contains(kUnknownPunctuation, c);
 }
@@ -93,15 +98,14 @@ std::string normalize(std::string_view text, NormalForm form) {
   const auto options = options_of(form);
   std::string out;
   out.reserve(text.size());
-  size_t begin = 0;       // of the stretch not yet written
-  size_t last_inert = 0;  // the stretch's last inert character: the only one that may join with a changing one after it
+  size_t begin = 0;  // of the stretch not yet written
+  size_t last_inert =
+      0;  // the stretch's last inert character: the only one that may join with a changing one after it
   bool changing = false;  // whether the stretch, from its first character on, may change
   const auto write_until = [&](size_t end) {
     const auto stretch = text.substr(begin, end - begin);
-    if (changing)
-      append_normalized(out, stretch, options);
-    else
-      out.append(stretch);
+    if (changing) append_normalized(out, stretch, options);
+    else out.append(stretch);
     begin = last_inert = end;
     changing = false;
   };

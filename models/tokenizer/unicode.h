@@ -1,5 +1,5 @@
-// Unicode facts as the `tokenizers` library sees them (docs/tokenizers.md says of which version), and the four normal forms.
-// Cost: O(1) a code point.
+// Unicode facts as the `tokenizers` library sees them (docs/tokenizers.md says of which version), and the
+// four normal forms. Cost: O(1) a code point.
 #pragma once
 
 #include <cstdint>
@@ -18,7 +18,8 @@ void append_lowercase(std::string& out, uint32_t c);
 
 enum class NormalForm { nfc, nfd, nfkc, nfkd };
 
-// Text must be valid UTF-8. Characters newer than the library's tables stay as they are and separate their neighbours.
+// Text must be valid UTF-8. Characters newer than the library's tables stay as they are and separate their
+// neighbours.
 std::string normalize(std::string_view text, NormalForm form);
 
 }  // namespace ptq::tokenizer

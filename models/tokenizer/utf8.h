@@ -7,10 +7,12 @@
 
 namespace ptq::tokenizer {
 
-// Bytes of the longest prefix that is well-formed UTF-8 (no overlong forms, no surrogates): text.size() when all of it is.
+// Bytes of the longest prefix that is well-formed UTF-8 (no overlong forms, no surrogates): text.size() when
+// all of it is.
 size_t valid_utf8_prefix(std::string_view text);
 
-// The code point at `at` and its length in bytes. The text must be valid UTF-8 and `at` a character's first byte.
+// The code point at `at` and its length in bytes. The text must be valid UTF-8 and `at` a character's first
+// byte.
 struct CodePoint {
   uint32_t value;
   uint32_t bytes;
