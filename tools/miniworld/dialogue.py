@@ -262,7 +262,7 @@ def document(rng, world):
         talk.one_of(GREETINGS)
         talk.one_of(REPLIES)
     parts = [small_talk, telling, asking, shopping, guessing, visiting, telling, small_talk, asking]
-    parts = rng.sample(parts, rng.randint(1, 3)) + [dreaming] * rng.choice([0, 1, 1, 2])
+    parts = rng.sample(parts, rng.randint(1, 3)) + [dreaming] * rng.choice([0, 0, 1, 1])
     rng.shuffle(parts)
     for part in parts:
         part(talk)

@@ -102,7 +102,7 @@ def entry(rng, world):
     text = paragraph(rng, kind, subject, facts)
     if rng.random() < 0.6:
         text = fill(rng, rng.choice(INTROS[kind]), x=name, n=_number(rng)) + " " + text
-    for _ in range(rng.choice([0, 1, 1, 2])):
+    for _ in range(rng.choice([0, 0, 1, 1, 2])):
         text += " " + _filler(rng, world)
     if kind == "town" and rng.random() < 0.7:
         people = [p for p in world.subjects["person"] if world.get("person.town", p) == subject]

@@ -247,7 +247,7 @@ class _Cast(dict):
             return event(rng)
         if key == "things":
             return things(rng)
-        if key == "filler" and rng.random() < 0.5:
+        if key == "filler" and rng.random() < 0.35:
             return sentence(self, rng.choice(SCENERY))
         if key == "filler":
             return sentence(self, rng.choice(FILLERS)) if rng.random() < 0.6 else ""
@@ -286,7 +286,7 @@ def tale(rng, world, plot=None):
         if i and rng.random() < 0.12:
             continue
         out.append(sentence(cast, template))
-        if rng.random() < 0.07:
+        if rng.random() < 0.04:
             out.append(sentence(cast, rng.choice(SCENERY[::2] if plot is FABLE else SCENERY)))
     if rng.random() < 0.6 and plot is not FABLE:
         out.append(sentence(cast, rng.choice(ENDINGS)))

@@ -113,39 +113,32 @@ WINOGRANDE["tool.other_use"] = WINOGRANDE["tool.use"]
 # last sentences by plot; the last word is the target and occurs earlier in the tale
 LAMBADA = {
     "LOST": [
-        ("{c} still laughs at {a} for having lost the {obj}", "obj"),
-        ("{a} would not sleep without a look at the {obj}", "obj"),
+        ("{a} will look for the {obj} in no other place than the {room}", "room"),
         ("It had been a long day, and all for the sake of a {obj}", "obj"),
     ],
     "JOURNEY": [
         ("When the road ended at last, {a} saw the roofs of {home}", "home"),
-        ("For a week the neighbours wanted to hear about {bhome}", "bhome"),
-        ("{a} had seen much, but spoke most of all about {b}", "b"),
+        ("Now {b} wants to stay for ever in {bhome}", "bhome"),
     ],
     "MARKET": [
-        ("Before midnight there was nothing left of the {bfood}", "bfood"),
-        ("It was clear that {a} could not have brought better {bfood}", "bfood"),
-        ("Such a friend, thought {a}, is hard to find as {b}", "b"),
+        ("Before midnight {b} had left nothing of the {bfood}", "bfood"),
+        ("In all the land {b} knows nothing better than {bfood}", "bfood"),
     ],
     "WORKDAY": [
         ("All night {a} could think of nothing but the {tool}", "tool"),
-        ("People came from far away to ask {a} for {makes}", "makes"),
-        ("{b} would not take a coin for lending the {tool}", "tool"),
+        ("People came from far away to ask {a} the {job} for {makes}", "makes"),
     ],
     "FABLE": [
-        ("Ever since, nobody in the {habitat} gives {eats} to {animal2}", "animal2"),
-        ("It is said that they often meet again in the {habitat}", "habitat"),
-        ("So ends the tale of {animal2} and {animal}", "animal"),
+        ("Whoever wants to see {animal} again should try the {habitat}", "habitat"),
+        ("Ever since, {animal2} dreams at night of {eats2}", "eats2"),
     ],
     "PET": [
-        ("All the children wanted to stroke the {pet}", "pet"),
-        ("{b} was told how clever it is to own a {pet}", "pet"),
-        ("The door stays shut now, and so does the mouth of the {pet}", "pet"),
+        ("All the children of the street wanted to stroke {a} and the {pet}", "pet"),
+        ("The door of {a} stays shut now because of the {pet}", "pet"),
     ],
     "GIFT": [
+        ("Never before had {b} been so glad to wear {bcolour}", "bcolour"),
         ("Every guest of {b} had to admire the {obj2}", "obj2"),
-        ("Years later {b} would have given away anything but the {obj2}", "obj2"),
-        ("No present since has been as dear to {b} as the {obj2}", "obj2"),
     ],
 }
 
