@@ -40,7 +40,7 @@ std::vector<Batch> plan_batches(const std::vector<Request>& requests, int64_t ma
   for (size_t i = 0; i < order.size(); ++i) {
     const Request& request = requests[order[i]];
     const bool scored = request.from >= 1 && request.from < static_cast<int64_t>(request.ids.size());
-    PTQ_CHECK(scored, "no scored position");
+    PTQ_CHECK(scored);
     const bool shared = i > 0 && same_row(request, requests[order[i - 1]]);
     if (!shared && (batches.empty() || batches.back().tokens + width > max_tokens)) {
       batches.emplace_back();

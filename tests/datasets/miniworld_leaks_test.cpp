@@ -5,7 +5,7 @@
 #include <cstdlib>
 #include <string>
 
-#include "support/paths.h"
+#include "tests/support/paths.h"
 
 namespace {
 
