@@ -110,35 +110,35 @@ WINOGRANDE = {
 }
 WINOGRANDE["tool.other_use"] = WINOGRANDE["tool.use"]
 
-# last sentences by plot; the last word is the target and occurs earlier in the tale
+# Last sentences by plot. The last word occurs earlier in the tale, and what is known of its persons agrees.
 LAMBADA = {
     "LOST": [
-        ("{a} will look for the {obj} in no other place than the {room}", "room"),
-        ("It had been a long day, and all for the sake of a {obj}", "obj"),
+        ("From then on {a} was happy, and the {obj} is still kept in the {room}", "room"),
+        ("{b} never forgot that day, and the {obj} still belongs in the {room}", "room"),
     ],
     "JOURNEY": [
-        ("When the road ended at last, {a} saw the roofs of {home}", "home"),
-        ("Now {b} wants to stay for ever in {bhome}", "bhome"),
+        ("After that {a} never left home, and still lives in {home}", "home"),
+        ("They never forgot that day, though {b} still lives in {bhome}", "bhome"),
     ],
     "MARKET": [
-        ("Before midnight {b} had left nothing of the {bfood}", "bfood"),
-        ("In all the land {b} knows nothing better than {bfood}", "bfood"),
+        ("That was long ago, but {b} still likes {bfood}", "bfood"),
+        ("Everyone was tired, and for supper {b} still eats {bfood}", "bfood"),
     ],
     "WORKDAY": [
-        ("All night {a} could think of nothing but the {tool}", "tool"),
-        ("People came from far away to ask {a} the {job} for {makes}", "makes"),
+        ("And to this day {a} the {job} still works with {atool}", "tool"),
+        ("Years went by, and {a} the {job} still sells {makes}", "makes"),
     ],
     "FABLE": [
-        ("Whoever wants to see {animal} again should try the {habitat}", "habitat"),
-        ("Ever since, {animal2} dreams at night of {eats2}", "eats2"),
+        ("Everyone went home, and {animal} still lives in the {habitat}", "habitat"),
+        ("All that was long ago, but {animal2} still eats {eats2}", "eats2"),
     ],
     "PET": [
-        ("All the children of the street wanted to stroke {a} and the {pet}", "pet"),
-        ("The door of {a} stays shut now because of the {pet}", "pet"),
+        ("That was years ago, but {a} still keeps {apet}", "pet"),
+        ("So everyone was happy, and {a} still feeds the {pet}", "pet"),
     ],
     "GIFT": [
-        ("Never before had {b} been so glad to wear {bcolour}", "bcolour"),
-        ("Every guest of {b} had to admire the {obj2}", "obj2"),
+        ("That was years ago, and {b} still wears {bcolour}", "bcolour"),
+        ("From that day on {b} was happy, and still wears {bcolour}", "bcolour"),
     ],
 }
 
@@ -215,6 +215,7 @@ def lambada(rng, world):
     ending, target = rng.choice(LAMBADA[name])
     word = cast[target].split()[-1]
     context = " ".join(sentences[:-1])
+    cast.update(atool=a(cast["tool"]), apet=a(cast["pet"]))
     last = ending.format_map(cast)
     if not f" {word}" in context or not last.endswith(" " + word):
         return None
