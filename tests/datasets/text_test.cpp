@@ -40,7 +40,9 @@ std::string message(F&& f) {
 }
 
 TEST_F(Text, BytesAreKeptAsTheyAre) {
-  const std::string bytes = "\xEF\xBB\xBFa\r\nb\n\n\xF0\x9F\x98\x80 \n";
+  const std::string bytes =
+      "\xEF\xBB\xBF"
+      "a\r\nb\n\n\xF0\x9F\x98\x80 \n";
   EXPECT_EQ(read_text(write("a.txt", bytes)), bytes);
   EXPECT_EQ(read_text(write("empty.txt", "")), "");
 }
@@ -104,7 +106,7 @@ TEST_F(Jsonl, LinesOfManyMegabytesAreRead) {
 TEST_F(Files, ACorpusInJsonLinesIsItsTextsJoinedByABlankLine) {
   EXPECT_EQ(read_corpus(write("a.jsonl",
                               "{\"text\": \"one\\n\"}\n{\"text\": \"\", \"x\": 1}\n{\"text\": \"two\"}\n")),
-            "one\n\n\n\n\n\ntwo");
+            "one\n\n\n\n\ntwo");
   EXPECT_EQ(read_corpus(write("a.txt", "{\"text\": \"one\"}")), "{\"text\": \"one\"}");
   EXPECT_THAT(message([&] { read_corpus(write("a.jsonl", "{\"text\": \"one\"}\n{\"txt\": \"one\"}")); }),
               HasSubstr("a.jsonl:2: text: missing"));
