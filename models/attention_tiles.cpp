@@ -7,11 +7,9 @@
 #include <cstring>
 
 #include "core/error.h"
+#include "models/words.h"
 
-#if defined(__x86_64__) && defined(__GNUC__)
-// GCC 12 takes the undefined operands of its own intrinsics for mistakes.
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#include <immintrin.h>
+#ifdef PTQ_HAS_WORDS
 
 // Both dtypes use one scheme on 32-bit words: a float, or two neighbouring bfloat16 of the dimension that is summed over.
 //   scores   C[rows, keys] = Q[rows, words of E] x K-panel[words of E, 32 keys]
@@ -21,34 +19,12 @@
 namespace ptq {
 namespace {
 
-#define PTQ_AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")))
-#define PTQ_AVX512_INLINE PTQ_AVX512 inline __attribute__((always_inline))
+using words::panel;
+using words::row_step;
 
 constexpr int64_t query_rows = 64;  // of a tile; a multiple of row_step
-constexpr int64_t key_block = 64;   // keys between two updates of the softmax; a multiple of panel
-constexpr int64_t panel = 32;
-constexpr int row_step = 8;         // 8 x 2 accumulators of 16 lanes
+constexpr int64_t key_block = 128;  // keys between two updates of the softmax; a multiple of panel
 constexpr int64_t largest_head_dim = 256;
-
-struct Float {
-  using Element = float;
-  static constexpr int64_t in_word = 1;
-  static PTQ_AVX512_INLINE __m512 add_product(__m512 sum, __m512i a, __m512i b) {
-    return _mm512_fmadd_ps(_mm512_castsi512_ps(a), _mm512_castsi512_ps(b), sum);
-  }
-  static PTQ_AVX512_INLINE void store(float* p, __m512 value) { _mm512_storeu_ps(p, value); }
-};
-
-struct Bfloat16 {
-  using Element = uint16_t;
-  static constexpr int64_t in_word = 2;
-  static PTQ_AVX512_INLINE __m512 add_product(__m512 sum, __m512i a, __m512i b) {
-    return _mm512_dpbf16_ps(sum, (__m512bh)a, (__m512bh)b);
-  }
-  static PTQ_AVX512_INLINE void store(uint16_t* p, __m512 value) {
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), (__m256i)_mm512_cvtneps_pbh(value));
-  }
-};
 
 // What one head's tiles need. Strides in elements.
 struct Head {
@@ -81,17 +57,7 @@ PTQ_AVX512_INLINE void multiply(const uint32_t* a, int64_t a_stride, const uint3
 #pragma GCC unroll 2
     for (int n = 0; n < N; ++n)
       sum[r][n] = accumulate ? _mm512_loadu_ps(c + r * c_stride + 16 * n) : _mm512_setzero_ps();
-  for (int64_t w = 0; w < words; ++w) {
-    __m512i column[N];
-#pragma GCC unroll 2
-    for (int n = 0; n < N; ++n) column[n] = _mm512_loadu_si512(b + w * b_stride + 16 * n);
-#pragma GCC unroll 8
-    for (int r = 0; r < row_step; ++r) {
-      const __m512i value = _mm512_set1_epi32(int(a[r * a_stride + w]));
-#pragma GCC unroll 2
-      for (int n = 0; n < N; ++n) sum[r][n] = Op::add_product(sum[r][n], value, column[n]);
-    }
-  }
+  words::add_products<Op, N>(sum, a, a_stride, b, b_stride, words);
 #pragma GCC unroll 8
   for (int r = 0; r < row_step; ++r)
 #pragma GCC unroll 2
@@ -270,11 +236,7 @@ void run(const at::Tensor& q_BTHE, const at::Tensor& k_BSKE, const at::Tensor& v
 }  // namespace
 
 bool attention_tiles_serve(at::ScalarType dtype, int64_t head_dim) {
-  if (head_dim % 16 != 0 || head_dim > largest_head_dim) return false;
-  if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") || !__builtin_cpu_supports("avx512vl") ||
-      !__builtin_cpu_supports("avx512dq"))
-    return false;
-  return dtype == at::kFloat || (dtype == at::kBFloat16 && __builtin_cpu_supports("avx512bf16"));
+  return head_dim % 16 == 0 && head_dim <= largest_head_dim && words::words_serve(dtype);
 }
 
 at::Tensor attention_tiles(const at::Tensor& q_BTHE, const at::Tensor& k_BSKE, const at::Tensor& v_BSKE, int64_t window) {
@@ -282,9 +244,9 @@ at::Tensor attention_tiles(const at::Tensor& q_BTHE, const at::Tensor& k_BSKE, c
   PTQ_CHECK(q_BTHE.stride(3) == 1 && k_BSKE.stride(3) == 1 && v_BSKE.stride(3) == 1 && words_are_whole, "attention strides");
   at::Tensor out_BTHE = at::empty(q_BTHE.sizes(), q_BTHE.options());
   if (q_BTHE.scalar_type() == at::kFloat) {
-    run<Float>(q_BTHE, k_BSKE, v_BSKE, window, out_BTHE);
+    run<words::Float>(q_BTHE, k_BSKE, v_BSKE, window, out_BTHE);
   } else {
-    run<Bfloat16>(q_BTHE, k_BSKE, v_BSKE, window, out_BTHE);
+    run<words::Bfloat16>(q_BTHE, k_BSKE, v_BSKE, window, out_BTHE);
   }
   return out_BTHE;
 }

@@ -3,6 +3,7 @@
 #include "core/error.h"
 #include "models/kernels.h"
 #include "models/kv_cache.h"
+#include "models/linear_tiles.h"
 #include "models/rope.h"
 
 namespace ptq {
@@ -96,7 +97,7 @@ at::Tensor DecoderModel::head(const at::Tensor& x_BTD) const {
     const bool untied = !config().tied_embeddings || (overlay_ && overlay_->tensors.count(own));
     head_VD_ = load(untied ? own : embedding_name);
   }
-  return at::linear(x_BTD, head_VD_);
+  return linear_product(x_BTD, head_VD_);
 }
 
 ForwardContext DecoderModel::context(int64_t tokens, int64_t offset, KvCache* cache) const {

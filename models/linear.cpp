@@ -1,11 +1,12 @@
 #include "models/linear.h"
 
 #include "core/error.h"
+#include "models/linear_tiles.h"
 
 namespace ptq {
 
 at::Tensor Linear::forward(const at::Tensor& x) const {
-  return bias_O.defined() ? at::linear(x, weight_OI, bias_O) : at::linear(x, weight_OI);
+  return linear_product(x, weight_OI, bias_O);
 }
 
 double Linear::bits_per_weight() const {
