@@ -26,6 +26,7 @@ from collections import Counter
 from world import World, a, gerund
 
 DOMAINS = ["encyclopedia", "story", "dialogue", "code"]
+TRAINING = [f"{d}/train.txt" for d in DOMAINS] + ["encyclopedia/exercises.txt"]
 FIELDS = {
     "piqa": {"goal", "sol1", "sol2", "label"},
     "arc": {"id", "question", "choices", "answerKey"},
@@ -111,7 +112,8 @@ def check_tasks(data, training, findings):
 def check_splits(data, findings):
     lines, documents = {}, {}
     for split in ("train", "validation", "test"):
-        texts = [(data / d / f"{split}.txt").read_text().rstrip("\n") for d in DOMAINS]
+        names = TRAINING if split == "train" else [f"{d}/{split}.txt" for d in DOMAINS]
+        texts = [(data / name).read_text().rstrip("\n") for name in names]
         lines[split] = {x.strip() for t in texts for x in t.split("\n") if len(x.strip()) >= 40}
         documents[split] = {d for t in texts for d in t.split("\n\n") if len(d) >= 40}
     for one, two in (("train", "validation"), ("train", "test"), ("validation", "test")):
@@ -125,7 +127,7 @@ def main():
     parser.add_argument("--data", type=pathlib.Path, default=root / "datasets/miniworld")
     options = parser.parse_args()
     findings = []
-    training = "\n\n".join((options.data / d / "train.txt").read_text() for d in DOMAINS)
+    training = "\n\n".join((options.data / name).read_text() for name in TRAINING)
     check_tasks(options.data, training, findings)
     check_splits(options.data, findings)
     for finding in findings[:40]:

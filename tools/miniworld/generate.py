@@ -4,7 +4,8 @@
 
 Standard library only; the same seed gives the same bytes. Documents of a file are separated by a blank line
 and hold none. A document goes to one split only, and no line of 40 characters or more of one split occurs in
-another (shorter lines, such as "    return x + y" or a turn of small talk, may).
+another (shorter lines, such as "    return x + y" or a turn of small talk, may). encyclopedia/exercises.txt
+is more training text, for the second stage of training.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import re
 
 import dialogue
 import encyclopedia
+import exercises
 import programs
 import story
 from world import World
@@ -26,6 +28,7 @@ SIZES = {
     "dialogue": {"test": 110_000, "validation": 60_000, "train": 1_050_000},
     "code": {"test": 80_000, "validation": 50_000, "train": 650_000},
 }
+EXERCISES = 900_000
 LONG_LINE = 40
 
 
@@ -57,7 +60,10 @@ def generate(world, seed):
             corpora[domain, split] = make_split(rng, world, module, SIZES[domain][split], taken, whole)
             for document in corpora[domain, split]:
                 fresh |= long_lines(document)
-        taken |= fresh
+        if split != "train":
+            taken |= fresh
+    rng, whole = random.Random(f"{seed}/exercises"), set(corpora["encyclopedia", "train"])
+    corpora["encyclopedia", "exercises"] = make_split(rng, world, exercises, EXERCISES, taken, whole)
     return corpora
 
 

@@ -16,9 +16,10 @@ import pathlib
 import random
 import shutil
 import time
+from typing import NamedTuple
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from transformers import AttentionInterface, LlamaConfig, LlamaForCausalLM
 
@@ -43,19 +44,31 @@ CONFIG = dict(
 )
 # Tokens a step. Small steps: at equal tokens, 512 a step learned far more here than 2048.
 TOKENS = 512
+
+
+class Stage(NamedTuple):
+    steps: int
+    horizon: int  # where the rate's cosine would end; the stage may stop earlier
+    lengths: list  # (share of the stage, window length)
+    peak: float
+    final: float
+    warmup: int
+
+
 # In a short window even a head that still looks everywhere alike sees mostly its own sentence: heads that find a
-# sentence's subject, and with them facts, form sooner than in windows of 512 from the start. (share of run, length)
-LENGTHS = [(0.6, 64), (0.75, 128), (0.9, 256), (1.0, 512)]
-PEAK_RATE, FINAL_RATE, WARMUP = 2e-3, 5e-5, 150
+# sentence's subject, and with them facts, form sooner than in windows of 512 from the start.
+FIRST = Stage(6000, 12000, [(1.0, 64)], peak=2e-3, final=5e-5, warmup=150)
+# Longer windows, exercises and half of the documents: teaches to answer yes or no about a passage.
+SECOND = Stage(3000, 3000, [(0.6, 128), (0.8, 256), (1.0, 512)], peak=1e-3, final=2e-5, warmup=50)
 BETAS, DECAY, CLIP = (0.9, 0.95), 0.1, 1.0
 BOUNDARY = 0.3  # share of document boundaries marked <|end|><|begin|> instead of a blank line
 
 
-def documents(data, tokenizer):
-    """Token ids of all training documents (split at blank lines), with the ids of the blank line after each."""
+def documents(data, tokenizer, files):
+    """Token ids of the files' documents (split at blank lines), with the ids of the blank line after each."""
     out = []
-    for domain in DOMAINS:
-        texts = (data / domain / "train.txt").read_text().rstrip("\n").split("\n\n")
+    for name in files:
+        texts = (data / name).read_text().rstrip("\n").split("\n\n")
         out += [e.ids for e in tokenizer.encode_batch([t + "\n\n" for t in texts], add_special_tokens=False)]
     return out
 
@@ -76,11 +89,11 @@ def epoch_stream(parts, rng, bos, eos, runs):
     return out
 
 
-def batches(parts, seed, bos, eos, steps):
-    """`steps` id tensors [windows, length + 1] of TOKENS predicted tokens each."""
-    rng, stream, windows = random.Random(f"{seed}/order"), [], []
-    for step in range(steps):
-        length = next(n for share, n in LENGTHS if step < share * steps)
+def batches(parts, seed, bos, eos, stage):
+    """A stage's id tensors [windows, length + 1] of TOKENS predicted tokens each; `seed` is any string."""
+    rng, stream, windows = random.Random(seed), [], []
+    for step in range(stage.steps):
+        length = next(n for share, n in stage.lengths if step < share * stage.steps)
         if windows and len(windows[0]) != length + 1:
             stream, windows = sum(windows, []) + stream, []
         while len(windows) < TOKENS // length:
@@ -93,11 +106,11 @@ def batches(parts, seed, bos, eos, steps):
         windows = windows[TOKENS // length :]
 
 
-def rate(step, steps):
-    if step < WARMUP:
-        return PEAK_RATE * (step + 1) / WARMUP
-    done = (step - WARMUP) / max(1, steps - WARMUP)
-    return FINAL_RATE + (PEAK_RATE - FINAL_RATE) * 0.5 * (1 + math.cos(math.pi * done))
+def rate(step, stage):
+    if step < stage.warmup:
+        return stage.peak * (step + 1) / stage.warmup
+    done = (step - stage.warmup) / (stage.horizon - stage.warmup)
+    return stage.final + (stage.peak - stage.final) * 0.5 * (1 + math.cos(math.pi * done))
 
 
 def plain_attention(module, query, key, value, attention_mask, scaling=None, dropout=0.0, **unused):
@@ -124,7 +137,7 @@ def new_optimizer(model):
     matrices = [p for p in model.parameters() if p.dim() == 2]
     norms = [p for p in model.parameters() if p.dim() == 1]
     groups = [{"params": matrices, "weight_decay": DECAY}, {"params": norms, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=PEAK_RATE, betas=BETAS, fused=True)
+    return torch.optim.AdamW(groups, lr=0.0, betas=BETAS, fused=True)
 
 
 def save(model, out):
@@ -151,21 +164,14 @@ def save(model, out):
     (out / "config.json").write_text(json.dumps(config, indent=2) + "\n")
 
 
-def train(options):
-    data = options.data
-    source = data / "model" / "tokenizer.json"
-    tokenizer = Tokenizer.from_file(str(source))
-    bos, eos = tokenizer.token_to_id(BOS), tokenizer.token_to_id(EOS)
-    parts = documents(data, tokenizer)
-    print(f"{len(parts)} documents, {sum(map(len, parts))} tokens", flush=True)
-    model = new_model(options.seed)
-    print(f"{sum(p.numel() for p in model.parameters())} parameters", flush=True)
+def run_stage(model, batch_source, stage, log):
+    """Trains in place with a fresh optimizer, then rounds the weights to BF16, as they are stored."""
     optimizer = new_optimizer(model)
     start, average = time.time(), None
     model.train()
-    for step, ids in enumerate(batches(parts, options.seed, bos, eos, options.steps)):
+    for step, ids in enumerate(batch_source):
         for group in optimizer.param_groups:
-            group["lr"] = rate(step, options.steps)
+            group["lr"] = rate(step, stage)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             hidden = model.model(input_ids=ids[:, :-1], use_cache=False).last_hidden_state
             logits = model.lm_head(hidden)
@@ -175,14 +181,41 @@ def train(options):
         torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP)
         optimizer.step()
         average = loss.item() if average is None else 0.97 * average + 0.03 * loss.item()
-        if (step + 1) % options.log == 0:
-            speed = (step + 1) * TOKENS / (time.time() - start)
+        if (step + 1) % log == 0:
+            seconds = time.time() - start
+            speed = (step + 1) * TOKENS / seconds
             print(
-                f"step {step + 1}/{options.steps} loss {average:.4f} {speed:.0f} tokens/s {time.time() - start:.0f} s",
+                f"step {step + 1}/{stage.steps} loss {average:.4f} {speed:.0f} tokens/s {seconds:.0f} s",
                 flush=True,
             )
-        if options.keep and (step + 1) % options.keep == 0:
-            save(model, options.out.with_name(f"{options.out.name}-step{step + 1}"))
+    with torch.no_grad():
+        for p in model.parameters():
+            p.copy_(p.to(torch.bfloat16))
+
+
+def train(options):
+    data = options.data
+    source = data / "model" / "tokenizer.json"
+    tokenizer = Tokenizer.from_file(str(source))
+    bos, eos = tokenizer.token_to_id(BOS), tokenizer.token_to_id(EOS)
+    parts = documents(data, tokenizer, [f"{domain}/train.txt" for domain in DOMAINS])
+    exercises = documents(data, tokenizer, ["encyclopedia/exercises.txt"])
+    print(f"{len(parts)} documents, {sum(map(len, parts))} tokens", flush=True)
+    print(f"{len(exercises)} exercises, {sum(map(len, exercises))} tokens", flush=True)
+    model = new_model(options.seed)
+    print(f"{sum(p.numel() for p in model.parameters())} parameters", flush=True)
+    first = options.out.with_name(options.out.name + "-first")
+    if options.resume:
+        state = {k: v.float() for k, v in load_file(str(first / "model.safetensors")).items()}
+        model.load_state_dict(state, strict=False)
+    else:
+        run_stage(model, batches(parts, f"{options.seed}/order", bos, eos, FIRST), FIRST, options.log)
+        if options.keep:
+            save(model, first)
+    some = [ids for i, ids in enumerate(parts) if i // 3 % 2 == 0]
+    run_stage(
+        model, batches(exercises + some, f"{options.seed}/second", bos, eos, SECOND), SECOND, options.log
+    )
     save(model, options.out)
     for name in ("tokenizer.json", "tokenizer_config.json"):
         if (options.out / name).resolve() != (source.parent / name).resolve():
@@ -195,10 +228,12 @@ def main():
     parser.add_argument("--data", type=pathlib.Path, default=root / "datasets/miniworld")
     parser.add_argument("--out", type=pathlib.Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, default=12000)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--log", type=int, default=500)
-    parser.add_argument("--keep", type=int, default=0, help="also write OUT-stepN every so many steps")
+    parser.add_argument(
+        "--keep", action="store_true", help="also write OUT-first, the model after the first stage"
+    )
+    parser.add_argument("--resume", action="store_true", help="start the second stage from OUT-first")
     options = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", str(options.threads))
     torch.set_num_threads(options.threads)
