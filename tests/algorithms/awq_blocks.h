@@ -4,12 +4,13 @@
 #include <ATen/ATen.h>
 #include <ATen/CPUGeneratorImpl.h>
 
-#include <cstdlib>
+#include <cmath>
 #include <map>
 #include <string>
 #include <vector>
 
 #include "algorithms/step.h"
+#include "core/error.h"
 #include "models/rope.h"
 
 namespace ptq::test {
@@ -93,6 +94,30 @@ inline double metric(const BlockTask& task, const std::string& layer, const std:
 // max |a - b| / max |b|
 inline double relative_difference(const at::Tensor& a, const at::Tensor& b) {
   return ((a - b).abs().max() / b.abs().max()).item<double>();
+}
+
+inline std::vector<float> values(const at::Tensor& t) {
+  const at::Tensor flat = t.to(at::kFloat).contiguous().flatten();
+  return {flat.const_data_ptr<float>(), flat.const_data_ptr<float>() + flat.numel()};
+}
+
+template <typename Action>
+std::string user_error(const Action& action) {
+  try {
+    action();
+  } catch (const UserError& error) {
+    return error.what();
+  }
+  return "no UserError";
+}
+
+inline WeightSpec weights(int bits, bool symmetric, Granularity granularity, int64_t group = 0) {
+  WeightSpec spec;
+  spec.bits = bits;
+  spec.symmetric = symmetric;
+  spec.granularity = granularity;
+  spec.group_size = group;
+  return spec;
 }
 
 }  // namespace ptq::test
