@@ -49,6 +49,12 @@ std::vector<std::string> Fields::texts(const std::string& key) const {
   return result;
 }
 
+bool Fields::boolean(const std::string& key) const {
+  const Json& value = at(key);
+  if (!value.is_boolean()) fail(key, "must be true or false");
+  return value;
+}
+
 int64_t Fields::integer(const std::string& key) const {
   const Json& value = at(key);
   if (!value.is_number_integer()) fail(key, an("an integer", value));

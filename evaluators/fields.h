@@ -19,6 +19,8 @@ class Fields {
   std::vector<std::string> texts(const std::string& key) const;  // a non-empty list of strings
   std::vector<int64_t> integers(const std::string& key) const;   // a list of integers
   int64_t integer(const std::string& key) const;
+  bool boolean(const std::string& key) const;
+  bool has(const std::string& key) const { return document_.value.contains(key); }
   // An integer, or a string of one, in [0, count): the index of the right choice.
   size_t index(const std::string& key, size_t count) const;
   // The place of the string under `answer` among the strings under `labels`, of which there must be `count`;
