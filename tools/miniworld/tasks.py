@@ -24,44 +24,37 @@ LETTERS = ["A", "B", "C", "D"]
 # The solution names the subject for tools ("which tool?"), the value otherwise.
 PIQA = {
     "tool.use": [
-        ("{p} wants to {v} before dark. What must {she} bring?", "{x}"),
-        ("Somebody has to {v}, so they look for a tool.", "They find {x}."),
-        ("The {vg} cannot wait. What shall we take?", "Let us take {x}."),
+        ("{p} wants to {v} before dark, but with what?", "With {ax}."),
+        ("{p} was given {ax}. What can {she} do now?", "to {v}"),
+        ("How can {p} {v} alone?", "With {ax}."),
     ],
     "animal.habitat": [
         ("{p} hopes to watch {x} for a day.", "Let {her} go to the {v}."),
-        ("A hurt {s} should be brought back where it came from.", "Bring it to the {v}."),
+        ("{p} wants to bring a hurt {s} home. Where is that?", "In the {v}."),
     ],
     "animal.eats": [
-        ("{p} wants to feed {x}.", "Let {her} bring {v}."),
-        ("A hungry {s} came to the door. What shall we give it?", "Let us give it {v}."),
+        ("{p} wants to feed {x}. What will it eat?", "{v}"),
+        ("A hungry {s} came to the door. What will it eat?", "{v}"),
     ],
     "object.room": [
         ("{p} must put {x} back.", "Let {her} go to the {v}."),
-        ("Somebody left {x} in the garden. Where should they bring it?", "They bring it to the {v}."),
+        ("Somebody left {x} on the road. Where must it go?", "In the {v}."),
     ],
-    "object.material": [
-        ("{p} wants to make {x}.", "Let {her} buy some {v}."),
-        ("A craftsman was asked for {ax}. What must he bring?", "He brings {v}."),
-    ],
-    "food.source": [
-        ("{p} wants to have {x} next year. What must {she} look after?", "{v}"),
-        ("There is no {s} left in the land. What is missing?", "It must be the {v}."),
-    ],
-    "food.taste": [("{p} asks for something {v} to eat.", "Let us give {her} {x}.")],
+    "object.material": [("{p} wants to make a new {s}. What must {she} buy?", "{v}")],
+    "food.source": [("{p} has no {s} today. From what could {she} get it?", "{v}")],
     "job.makes": [
-        ("{p} has run out of {v}.", "Let {her} see {x}."),
-        ("All the {v} are gone. Whom shall we ask?", "Let us ask {x}."),
+        ("{p} has run out of {v}. Who sells more?", "the {s}"),
+        ("{p} must find more {v} today. Who sells that?", "the {s}"),
     ],
-    "job.place": [("{p} has to find {x} before noon.", "Let {her} run to the {v}.")],
-    "tool.user": [
-        ("Somebody found {ax} on the road. To whom should they give it?", "They give it to the {v}.")
-    ],
-    "tool.material": [("{p} wants to make {ax}.", "Let {her} buy some {v}.")],
-    "town.product": [("{p} hopes to buy {v} at the right place.", "Let {her} ride to {x}.")],
+    "job.place": [("{p} must see {x} before noon.", "Let {her} go to the {v}.")],
+    "tool.user": [("Somebody lost {x} on the road. Whose is it?", "{v}")],
+    "tool.material": [("{p} wants to make a new {s}. What must {she} buy?", "{v}")],
+    "person.town": [("A letter for {x} has come. Where must it go?", "{v}")],
+    "person.food": [("{p} asks {x} to supper. What will please {x}?", "{v}")],
+    "person.pet": [("{p} must look for what ran off from {x}.", "the {v}")],
 }
 PIQA["tool.other_use"] = PIQA["tool.use"]
-NAMES_SUBJECT = {"tool.use", "tool.other_use", "food.taste", "job.makes", "town.product"}
+NAMES_SUBJECT = {"tool.use", "tool.other_use", "job.makes"}
 
 WINOGRANDE = {
     "animal.habitat": [
@@ -156,7 +149,7 @@ def piqa(rng, world):
     def words(s, v):
         return dict(shared, s=s, x=full_name(kind, s), ax=a(s), v=v, vg=gerund(v) if " " in v else v)
 
-    if relation in NAMES_SUBJECT:
+    if relation in NAMES_SUBJECT and "{v}" not in solution:
         taken = ("tool.use", "tool.other_use") if kind == "tool" else (relation,)
         other = rng.choice([s for s in world.subjects[kind] if all(world.get(r, s) != value for r in taken)])
         right, wrong = solution.format(**words(subject, value)), solution.format(**words(other, value))
