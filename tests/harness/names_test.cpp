@@ -1,0 +1,24 @@
+// What the program offers by name. A new file that registers itself changes a list here, and nothing else.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "algorithms/method.h"
+#include "datasets/calibration_preset.h"
+#include "models/family.h"
+#include "reports/table.h"
+
+namespace ptq {
+namespace {
+
+using ::testing::ElementsAre;
+
+TEST(Names, OfStepsMethodsPresetsFormatsAndFamilies) {
+  EXPECT_THAT(StepRegistry::get().names(), ElementsAre("awq_clip", "awq_scale", "gptq", "minmax", "mse", "rtn"));
+  EXPECT_THAT(MethodRegistry::get().names(), ElementsAre("awq", "gptq", "rtn"));
+  EXPECT_THAT(CalibrationPresets::get().names(), ElementsAre("random_windows", "windows"));
+  EXPECT_THAT(RendererRegistry::get().names(), ElementsAre("csv", "latex", "markdown", "terminal"));
+  EXPECT_THAT(FamilyRegistry::get().names(), ElementsAre("llama", "mistral", "qwen2"));
+}
+
+}  // namespace
+}  // namespace ptq
