@@ -26,7 +26,8 @@ class ScratchFolder {
  public:
   ScratchFolder() {
     std::string name = (std::filesystem::temp_directory_path() / "harness-eval-XXXXXX").string();
-    if (!::mkdtemp(name.data())) throw UserError("no scratch folder can be made in " + std::filesystem::temp_directory_path().string());
+    if (!::mkdtemp(name.data()))
+      throw UserError("no scratch folder can be made in " + std::filesystem::temp_directory_path().string());
     path_ = name;
   }
   ~ScratchFolder() {
@@ -54,10 +55,12 @@ Experiment make_experiment(const Options& o, int threads) {
     e["full_precision"] = false;
   }
   if (!o.calibration.empty())
-    e["calibration"] = {{{"corpus", o.calibration}, {"preset", o.preset}, {"samples", o.samples}, {"length", o.length}}};
+    e["calibration"] = {
+        {{"corpus", o.calibration}, {"preset", o.preset}, {"samples", o.samples}, {"length", o.length}}};
   Json evaluation;
   if (!o.text.empty()) {
-    evaluation = {{"task", "perplexity"}, {"corpus", o.text}, {"window", o.window}, {"windows", o.windows}, {"stride", o.stride}, {"protocol", o.protocol}};
+    evaluation = {{"task", "perplexity"}, {"corpus", o.text},   {"window", o.window},
+                  {"windows", o.windows}, {"stride", o.stride}, {"protocol", o.protocol}};
   } else {
     evaluation = {{"task", o.task}, {"documents", o.data}, {"limit", o.limit}, {"shots", o.shots}};
     if (!o.fewshot.empty()) evaluation["fewshot"] = o.fewshot;
@@ -78,7 +81,10 @@ Json describe_result(const ResultStore& store, const CellRow& row, int64_t token
               {"seconds", row.seconds},
               {"tokens", tokens},
               {"peak_memory_bytes", row.peak_memory_bytes},
-              {"digests", {{"checkpoint", row.checkpoint_digest}, {"calibration", row.calibration_digest}, {"evaluation", row.evaluation_digest}}}};
+              {"digests",
+               {{"checkpoint", row.checkpoint_digest},
+                {"calibration", row.calibration_digest},
+                {"evaluation", row.evaluation_digest}}}};
   for (const MetricRow& m : row.metrics) {
     out["metrics"][m.name] = m.value;
     if (m.stderr_ >= 0) out["metrics"][m.name + "_stderr"] = m.stderr_;
@@ -92,7 +98,8 @@ Json describe_result(const ResultStore& store, const CellRow& row, int64_t token
 }
 
 void print_text(const Json& result) {
-  for (const auto& [name, value] : result["metrics"].items()) std::cout << name << " " << shortest(value) << "\n";
+  for (const auto& [name, value] : result["metrics"].items())
+    std::cout << name << " " << shortest(value) << "\n";
   std::cout << "average_bits " << shortest(result["average_bits"]) << "\n"
             << "tokens " << result["tokens"] << "\nseconds " << shortest(result["seconds"]) << "\n";
 }
@@ -102,11 +109,14 @@ int eval(Communicator& comm, const Options& o) {
   std::unique_ptr<ResultStore> store;
   PreparedRunPtr prepared;
   const int code = on_root(comm, [&] {
-    if (o.text.empty() == o.task.empty()) throw UserError("harness eval: give either --text FILE or --task NAME --data FILE");
+    if (o.text.empty() == o.task.empty())
+      throw UserError("harness eval: give either --text FILE or --task NAME --data FILE");
     if (!o.task.empty() && o.data.empty()) throw UserError("harness eval: --task needs --data FILE");
-    if (o.method.empty() && !o.calibration.empty()) throw UserError("harness eval: --calibration is read with --method only");
+    if (o.method.empty() && !o.calibration.empty())
+      throw UserError("harness eval: --calibration is read with --method only");
     const int cores = static_cast<int>(std::thread::hardware_concurrency());
-    const Experiment experiment = make_experiment(o, o.threads > 0 ? o.threads : std::max(1, cores / comm.size()));
+    const Experiment experiment =
+        make_experiment(o, o.threads > 0 ? o.threads : std::max(1, cores / comm.size()));
     scratch.emplace();
     store = ResultStore::open(scratch->path() + "/cell.db", ResultStore::Mode::write);
     prepared = prepare_run(experiment, *store, scratch->path(), comm.size());
@@ -129,10 +139,15 @@ int eval(Communicator& comm, const Options& o) {
 
 Command add_eval(CLI::App& program) {
   auto o = std::make_shared<Options>();
-  CLI::App* app = program.add_subcommand("eval", "Evaluate one model, quantized or not, and print its numbers");
-  app->add_option("--model", o->model, "Model folder (config.json, *.safetensors, tokenizer.json)")->required();
-  app->add_option("--method", o->method, "Quantize first: a method of `harness list`; default: full precision");
-  app->add_option("--set", o->assignments, "key=value as in an experiment: quantization.weights.bits=3, methods.gptq.act_order=true")->allow_extra_args(false);
+  CLI::App* app =
+      program.add_subcommand("eval", "Evaluate one model, quantized or not, and print its numbers");
+  app->add_option("--model", o->model, "Model folder (config.json, *.safetensors, tokenizer.json)")
+      ->required();
+  app->add_option("--method", o->method,
+                  "Quantize first: a method of `harness list`; default: full precision");
+  app->add_option("--set", o->assignments,
+                  "key=value as in an experiment: quantization.weights.bits=3, methods.gptq.act_order=true")
+      ->allow_extra_args(false);
   app->add_option("--calibration", o->calibration, "Text that the method reads");
   app->add_option("--preset", o->preset, "How samples are cut from it")->capture_default_str();
   app->add_option("--samples", o->samples, "Calibration sequences")->capture_default_str();
@@ -141,8 +156,10 @@ Command add_eval(CLI::App& program) {
   app->add_option("--text", o->text, "Perplexity of this text: one token stream, no BOS");
   app->add_option("--window", o->window, "Tokens of a window")->capture_default_str();
   app->add_option("--windows", o->windows, "At most so many windows; 0: all")->capture_default_str();
-  app->add_option("--stride", o->stride, "Tokens from one window's start to the next; 0: the window")->capture_default_str();
-  app->add_option("--protocol", o->protocol, "Perplexity protocol: windows, or papers (one BOS at the start)")->capture_default_str();
+  app->add_option("--stride", o->stride, "Tokens from one window's start to the next; 0: the window")
+      ->capture_default_str();
+  app->add_option("--protocol", o->protocol, "Perplexity protocol: windows, or papers (one BOS at the start)")
+      ->capture_default_str();
   app->add_option("--task", o->task, "A task of `harness list`");
   app->add_option("--data", o->data, "Its documents, JSON lines");
   app->add_option("--limit", o->limit, "First documents only; 0: all")->capture_default_str();

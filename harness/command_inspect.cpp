@@ -15,11 +15,16 @@ namespace {
 
 const char* kind_name(StepKind kind) {
   switch (kind) {
-    case StepKind::transform: return "transform";
-    case StepKind::range: return "range";
-    case StepKind::round: return "round";
-    case StepKind::compensate: return "compensate";
-    case StepKind::sparsify: return "sparsify";
+    case StepKind::transform:
+      return "transform";
+    case StepKind::range:
+      return "range";
+    case StepKind::round:
+      return "round";
+    case StepKind::compensate:
+      return "compensate";
+    case StepKind::sparsify:
+      return "sparsify";
   }
   return "";
 }
@@ -27,7 +32,8 @@ const char* kind_name(StepKind kind) {
 template <typename Entry>
 void print_entries(const std::string& heading, const Registry<Entry>& registry) {
   std::cout << heading << "\n";
-  for (const auto& name : registry.names()) std::cout << "  " << name << ": " << registry.find(name)->help << "\n";
+  for (const auto& name : registry.names())
+    std::cout << "  " << name << ": " << registry.find(name)->help << "\n";
 }
 
 void print_steps() {
@@ -36,7 +42,8 @@ void print_steps() {
     const StepEntry& entry = *StepRegistry::get().find(name);
     std::cout << "  " << name << " (" << kind_name(entry.kind) << "): " << entry.help << "\n";
     for (const StepOption& option : entry.options)
-      std::cout << "      " << option.name << " = " << option.default_value.dump() << ": " << option.help << "\n";
+      std::cout << "      " << option.name << " = " << option.default_value.dump() << ": " << option.help
+                << "\n";
   }
 }
 
@@ -71,9 +78,8 @@ int show(const std::string& database, const std::string& key) {
     return success;
   }
   for (const CellRow& row : store->cells()) {
-    std::cout << row.key.substr(0, 12) << "  " << row.status << "  " << row.cell["model"].get<std::string>() << "  "
-              << chain_text(row.cell) << "  "
-              << row.cell["evaluation"]["task"].get<std::string>();
+    std::cout << row.key.substr(0, 12) << "  " << row.status << "  " << row.cell["model"].get<std::string>()
+              << "  " << chain_text(row.cell) << "  " << row.cell["evaluation"]["task"].get<std::string>();
     for (const MetricRow& m : row.metrics) std::cout << "  " << m.name << "=" << shortest(m.value);
     if (row.status != "done") std::cout << "  " << row.error;
     std::cout << "\n";
@@ -84,7 +90,8 @@ int show(const std::string& database, const std::string& key) {
 // The ids of each line, by blanks; no special tokens. Lines end at \n only: other separators are text.
 int tokenize(const std::string& dir, const std::string& file) {
   const auto tokenizer = Tokenizer::load(dir);
-  const std::string text = file == "-" ? std::string(std::istreambuf_iterator<char>(std::cin), {}) : read_text(file);
+  const std::string text =
+      file == "-" ? std::string(std::istreambuf_iterator<char>(std::cin), {}) : read_text(file);
   std::string out;
   for (size_t begin = 0;;) {
     const size_t end = std::min(text.find('\n', begin), text.size());
@@ -101,7 +108,8 @@ int tokenize(const std::string& dir, const std::string& file) {
 }  // namespace
 
 Command add_list(CLI::App& program) {
-  CLI::App* app = program.add_subcommand("list", "Methods, steps with their options, tasks, presets, formats, model families");
+  CLI::App* app = program.add_subcommand(
+      "list", "Methods, steps with their options, tasks, presets, formats, model families");
   return {app, [](Communicator& comm) { return only_on_root(comm, list); }};
 }
 
@@ -115,7 +123,8 @@ Command add_show(CLI::App& program) {
 
 Command add_tokenize(CLI::App& program) {
   auto dir = std::make_shared<std::string>(), file = std::make_shared<std::string>("-");
-  CLI::App* app = program.add_subcommand("tokenize", "The token ids of each line of a text, without special tokens");
+  CLI::App* app =
+      program.add_subcommand("tokenize", "The token ids of each line of a text, without special tokens");
   app->add_option("--model", *dir, "Folder with tokenizer.json, or vocab.json and merges.txt")->required();
   app->add_option("file", *file, "UTF-8 text; default standard input");
   return {app, [=](Communicator& comm) { return only_on_root(comm, [&] { return tokenize(*dir, *file); }); }};

@@ -10,8 +10,15 @@
 
 namespace ptq {
 
-// 0: all well. 1: cells failed. 2: a mistake in what was given. 75: interrupted, run again to go on. 70: an internal fault.
-enum ExitCode : int { success = 0, cells_failed = 1, user_error = 2, internal_error = 70, interrupted_run = 75 };
+// 0: all well. 1: cells failed. 2: a mistake in what was given. 75: interrupted, run again to go on. 70: an
+// internal fault.
+enum ExitCode : int {
+  success = 0,
+  cells_failed = 1,
+  user_error = 2,
+  internal_error = 70,
+  interrupted_run = 75
+};
 
 // Runs with the world communicator, on every rank; only rank 0 prints.
 struct Command {
@@ -19,7 +26,8 @@ struct Command {
   std::function<int(Communicator&)> run;
 };
 
-// Runs f on rank 0 and tells all ranks whether it went well: 0, or the exit code, the error having been logged. Collective.
+// Runs f on rank 0 and tells all ranks whether it went well: 0, or the exit code, the error having been
+// logged. Collective.
 int on_root(Communicator& comm, const std::function<void()>& f);
 // The same for a command that works on rank 0 alone and gives its exit code.
 int only_on_root(Communicator& comm, const std::function<int()>& f);

@@ -41,7 +41,8 @@ std::string PathResolver::model(const std::string& key, const std::string& writt
   not_found(*this, key, "model folder '" + written + "'", tried);
 }
 
-std::string PathResolver::corpus(const std::string& key, const std::string& written, const std::string& split) const {
+std::string PathResolver::corpus(const std::string& key, const std::string& written,
+                                 const std::string& split) const {
   auto tried = candidates(*this, written);
   for (auto& path : tried) {
     if (is_file(path)) return path;
@@ -54,7 +55,8 @@ std::string PathResolver::corpus(const std::string& key, const std::string& writ
 std::string PathResolver::documents(const std::string& key, const std::string& written) const {
   auto tried = candidates(*this, written);
   const fs::path name(written);
-  for (const auto& path : candidates(*this, (name.parent_path() / "tasks" / name.filename()).string() + ".jsonl"))
+  for (const auto& path :
+       candidates(*this, (name.parent_path() / "tasks" / name.filename()).string() + ".jsonl"))
     tried.push_back(path);
   for (const auto& path : tried)
     if (is_file(path)) return path;

@@ -10,7 +10,8 @@ namespace ptq {
 
 struct PathResolver {
   const YamlDocument& document;
-  std::vector<std::string> folders;  // tried in order for relative paths: the YAML's, the project root, its datasets/
+  std::vector<std::string>
+      folders;  // tried in order for relative paths: the YAML's, the project root, its datasets/
 
   // A folder with a config.json.
   std::string model(const std::string& key, const std::string& written) const;

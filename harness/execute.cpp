@@ -32,7 +32,8 @@ std::string overlay_digest(const Overlay& overlay) {
 // The inverse of to_json(Method), whose options are complete.
 Method read_method(const Json& value) {
   Method method;
-  method.input = value.value("input", "") == "full_precision" ? InputStream::full_precision : InputStream::quantized_prefix;
+  method.input = value.value("input", "") == "full_precision" ? InputStream::full_precision
+                                                              : InputStream::quantized_prefix;
   for (const Json& step : value["steps"]) method.steps.push_back({step["step"], step["options"]});
   return method;
 }
@@ -42,11 +43,16 @@ std::string quantize(Resources& resources, const Json& unit, const Heartbeat& he
   const Method method = read_method(unit["method"]);
   const QuantSpec spec = quant_spec_from_json(unit["quantization"], "quantization");
   CalibrationSet none;
-  const CalibrationSet& calibration = unit["calibration"].is_null() ? none : *resources.calibration(dir, unit["calibration"]);
-  const QuantizeResult result = quantize_model(resources.checkpoint(dir), method, spec, calibration, heartbeat);
+  const CalibrationSet& calibration =
+      unit["calibration"].is_null() ? none : *resources.calibration(dir, unit["calibration"]);
+  const QuantizeResult result =
+      quantize_model(resources.checkpoint(dir), method, spec, calibration, heartbeat);
   std::error_code error;
   std::filesystem::create_directories(std::filesystem::path(artifact).parent_path(), error);
-  write_overlay(artifact, result.overlay, {{"key", unit["key"]}, {"method", canonical(unit["method"])}, {"quantization", canonical(unit["quantization"])}});
+  write_overlay(artifact, result.overlay,
+                {{"key", unit["key"]},
+                 {"method", canonical(unit["method"])},
+                 {"quantization", canonical(unit["quantization"])}});
   Json layers = Json::array();
   for (const LayerMetric& m : result.metrics) layers.push_back({m.layer, m.name, m.value});
   return canonical({{"key", unit["key"]},
@@ -64,7 +70,8 @@ std::string score(Resources& resources, const Json& unit, const Heartbeat& heart
     throw UserError({evaluation->spec.path, 0, ""}, "changed since the run began, or differs between hosts");
   const at::ScalarType dtype = unit["dtype"] == "bfloat16" ? at::kBFloat16 : at::kFloat;
   const DecoderModel& model = resources.model(dir, artifact, dtype);
-  const auto scores = score_batches(model, evaluation->requests, evaluation->batches, unit["begin"], unit["end"], heartbeat);
+  const auto scores =
+      score_batches(model, evaluation->requests, evaluation->batches, unit["begin"], unit["end"], heartbeat);
   std::string bytes;
   for (const Score& s : scores) {
     bytes.append(reinterpret_cast<const char*>(&s.log_likelihood), sizeof s.log_likelihood);
@@ -77,7 +84,8 @@ std::string score(Resources& resources, const Json& unit, const Heartbeat& heart
 
 std::string execute_unit(Resources& resources, const std::string& payload, const Heartbeat& heartbeat) {
   const Json unit = Json::parse(payload);
-  // The setting belongs to the calling thread; Open MPI's presence makes MKL sequential unless told otherwise.
+  // The setting belongs to the calling thread; Open MPI's presence makes MKL sequential unless told
+  // otherwise.
   at::set_num_threads(unit["threads"].get<int>());
   return unit["op"] == "quantize" ? quantize(resources, unit, heartbeat) : score(resources, unit, heartbeat);
 }
@@ -91,7 +99,9 @@ QuantizationRow interpret_quantization(const std::string& bytes) {
   row.average_bits = value["average_bits"];
   // A number that JSON cannot write (infinity) comes back as null.
   for (const auto& layer : value["layers"])
-    row.layers.push_back({layer[0], layer[1], layer[2].is_null() ? std::numeric_limits<double>::quiet_NaN() : layer[2].get<double>()});
+    row.layers.push_back(
+        {layer[0], layer[1],
+         layer[2].is_null() ? std::numeric_limits<double>::quiet_NaN() : layer[2].get<double>()});
   return row;
 }
 

@@ -10,9 +10,10 @@
 namespace ptq {
 namespace {
 
-const std::vector<std::string> top_keys = {"title", "models", "calibration", "methods", "quantization", "evaluation",
-                                           "seeds", "compute_dtype", "threads", "full_precision", "include", "exclude",
-                                           "table", "expected", "profiles"};
+const std::vector<std::string> top_keys = {"title",        "models",         "calibration", "methods",
+                                           "quantization", "evaluation",     "seeds",       "compute_dtype",
+                                           "threads",      "full_precision", "include",     "exclude",
+                                           "table",        "expected",       "profiles"};
 
 // A profile replaces whole top-level keys.
 void apply_profile(YamlDocument& document, const std::string& profile) {
@@ -20,15 +21,17 @@ void apply_profile(YamlDocument& document, const std::string& profile) {
   if (root.contains("profiles")) {
     std::vector<std::string> replaceable = top_keys;
     replaceable.pop_back();
-    for (const auto& [name, value] : root["profiles"].items()) YamlMap(document, value, "profiles." + name, replaceable);
+    for (const auto& [name, value] : root["profiles"].items())
+      YamlMap(document, value, "profiles." + name, replaceable);
   }
   if (profile.empty()) return;
   std::vector<std::string> names;
   if (root.contains("profiles"))
     for (const auto& [name, value] : root["profiles"].items()) names.push_back(name);
   if (std::find(names.begin(), names.end(), profile) == names.end())
-    throw UserError(document.where("profiles"), names.empty() ? "there are no profiles, so none is called '" + profile + "'"
-                                                              : unknown_name_message("profile", profile, names));
+    throw UserError(document.where("profiles"),
+                    names.empty() ? "there are no profiles, so none is called '" + profile + "'"
+                                  : unknown_name_message("profile", profile, names));
   const Json chosen = root["profiles"][profile];
   for (const auto& [key, value] : chosen.items()) {
     root[key] = value;
@@ -36,8 +39,9 @@ void apply_profile(YamlDocument& document, const std::string& profile) {
     const std::string from = "profiles." + profile + "." + key;
     std::map<std::string, int> moved;
     for (auto it = document.lines.begin(); it != document.lines.end();)
-      it = it->first == key || it->first.rfind(key + ".", 0) == 0 || it->first.rfind(key + "[", 0) == 0 ? document.lines.erase(it)
-                                                                                                         : std::next(it);
+      it = it->first == key || it->first.rfind(key + ".", 0) == 0 || it->first.rfind(key + "[", 0) == 0
+               ? document.lines.erase(it)
+               : std::next(it);
     for (const auto& [path, line] : document.lines)
       if (path.rfind(from, 0) == 0) moved[key + path.substr(from.size())] = line;
     document.lines.merge(moved);
@@ -50,17 +54,19 @@ std::vector<std::pair<std::string, Json>> elements(const YamlDocument& document,
   const Json& value = document.value.at(axis);
   if (!value.is_array()) return {{axis, value}};
   if (value.empty()) throw UserError(document.where(axis), "the list is empty, so the grid has no cell");
-  for (size_t i = 0; i < value.size(); ++i) result.emplace_back(axis + "[" + std::to_string(i) + "]", value[i]);
+  for (size_t i = 0; i < value.size(); ++i)
+    result.emplace_back(axis + "[" + std::to_string(i) + "]", value[i]);
   return result;
 }
 
 template <typename T, typename Name>
-void refuse_equal_names(const YamlDocument& document, const std::string& axis, const std::vector<T>& values, Name name_of) {
+void refuse_equal_names(const YamlDocument& document, const std::string& axis, const std::vector<T>& values,
+                        Name name_of) {
   std::set<std::string> seen;
   for (size_t i = 0; i < values.size(); ++i)
     if (!seen.insert(name_of(values[i])).second)
-      throw UserError(document.where(axis + "[" + std::to_string(i) + "]"), "two elements are called '" + name_of(values[i]) +
-                                                                                "'; give one another name");
+      throw UserError(document.where(axis + "[" + std::to_string(i) + "]"),
+                      "two elements are called '" + name_of(values[i]) + "'; give one another name");
 }
 
 std::string name_of_path(const std::string& path) {
@@ -117,8 +123,9 @@ void read_quantization(const YamlDocument& document, Experiment& e) {
 
 void read_evaluation(const YamlDocument& document, const PathResolver& resolver, Experiment& e) {
   for (const auto& [path, value] : elements(document, "evaluation")) {
-    const YamlMap f(document, value, path, {"name", "task", "corpus", "documents", "split", "window", "stride", "windows", "protocol",
-                                           "limit", "shots", "fewshot", "metric"});
+    const YamlMap f(document, value, path,
+                    {"name", "task", "corpus", "documents", "split", "window", "stride", "windows",
+                     "protocol", "limit", "shots", "fewshot", "metric"});
     EvaluationEntry entry;
     EvaluationSpec& spec = entry.spec;
     spec.task = f.text("task");
@@ -129,7 +136,8 @@ void read_evaluation(const YamlDocument& document, const PathResolver& resolver,
         if (f.has(key)) f.fail(key, "is not read by " + spec.task + ": " + reason);
     };
     if (task->is_text) {
-      refuse({"documents", "limit", "shots", "fewshot"}, "it scores windows of a text (corpus, window, stride, windows, protocol)");
+      refuse({"documents", "limit", "shots", "fewshot"},
+             "it scores windows of a text (corpus, window, stride, windows, protocol)");
       entry.source = f.text("corpus");
       entry.split = f.text("split", "test");
       spec.path = resolver.corpus(f.path("corpus"), entry.source, entry.split);
@@ -138,7 +146,8 @@ void read_evaluation(const YamlDocument& document, const PathResolver& resolver,
       spec.stride = f.integer("stride", 0, 0, spec.window);
       spec.windows = f.integer("windows", 0, 0, int64_t{1} << 40);
     } else {
-      refuse({"corpus", "split", "window", "stride", "windows", "protocol"}, "it scores documents (documents, limit, shots, fewshot)");
+      refuse({"corpus", "split", "window", "stride", "windows", "protocol"},
+             "it scores documents (documents, limit, shots, fewshot)");
       entry.source = f.text("documents");
       spec.path = resolver.documents(f.path("documents"), entry.source);
       spec.limit = f.integer("limit", 0, 0, int64_t{1} << 40);
@@ -149,19 +158,27 @@ void read_evaluation(const YamlDocument& document, const PathResolver& resolver,
       }
     }
     entry.metric = f.text("metric", task->main_metric);
-    spec.name = f.text("name", task->is_text && value.at("corpus").is_string() ? spec.task + " " + name_of_path(entry.source) : spec.task);
+    spec.name = f.text("name", task->is_text && value.at("corpus").is_string()
+                                   ? spec.task + " " + name_of_path(entry.source)
+                                   : spec.task);
     e.evaluation.push_back(entry);
   }
 }
 
 std::vector<std::string> axis_values(const Experiment& e, const std::string& axis) {
   std::vector<std::string> names;
-  if (axis == "models") for (const auto& x : e.models) names.push_back(x.name);
-  if (axis == "calibration") for (const auto& x : e.calibration) names.push_back(x.spec.name);
-  if (axis == "methods") for (const auto& x : e.methods) names.push_back(x.name);
-  if (axis == "quantization") for (const auto& x : e.quantization) names.push_back(x.name);
-  if (axis == "evaluation") for (const auto& x : e.evaluation) names.push_back(x.spec.name);
-  if (axis == "seeds") for (const auto x : e.seeds) names.push_back(std::to_string(x));
+  if (axis == "models")
+    for (const auto& x : e.models) names.push_back(x.name);
+  if (axis == "calibration")
+    for (const auto& x : e.calibration) names.push_back(x.spec.name);
+  if (axis == "methods")
+    for (const auto& x : e.methods) names.push_back(x.name);
+  if (axis == "quantization")
+    for (const auto& x : e.quantization) names.push_back(x.name);
+  if (axis == "evaluation")
+    for (const auto& x : e.evaluation) names.push_back(x.spec.name);
+  if (axis == "seeds")
+    for (const auto x : e.seeds) names.push_back(std::to_string(x));
   if ((axis == "methods" || axis == "quantization") && e.full_precision) names.push_back(full_precision_name);
   return names;
 }
@@ -174,11 +191,13 @@ Rule read_rule(const YamlDocument& document, const Experiment& e, const Json& va
   Rule rule;
   for (const auto& axis : axis_names()) {
     if (!f.has(axis)) continue;
-    auto names = axis == "seeds" && f.at(axis).is_number_integer() ? std::vector<std::string>{std::to_string(f.at(axis).get<int64_t>())}
-                                                                  : f.texts(axis);
+    auto names = axis == "seeds" && f.at(axis).is_number_integer()
+                     ? std::vector<std::string>{std::to_string(f.at(axis).get<int64_t>())}
+                     : f.texts(axis);
     const auto allowed = axis_values(e, axis);
     for (const auto& name : names)
-      if (std::find(allowed.begin(), allowed.end(), name) == allowed.end()) f.fail(axis, unknown_name_message("name", name, allowed));
+      if (std::find(allowed.begin(), allowed.end(), name) == allowed.end())
+        f.fail(axis, unknown_name_message("name", name, allowed));
     rule.emplace_back(axis, std::move(names));
   }
   return rule;
@@ -187,7 +206,8 @@ Rule read_rule(const YamlDocument& document, const Experiment& e, const Json& va
 std::vector<Rule> read_rules(const YamlDocument& document, const Experiment& e, const std::string& key) {
   std::vector<Rule> rules;
   if (!document.value.contains(key)) return rules;
-  for (const auto& [path, value] : elements(document, key)) rules.push_back(read_rule(document, e, value, path, {}));
+  for (const auto& [path, value] : elements(document, key))
+    rules.push_back(read_rule(document, e, value, path, {}));
   return rules;
 }
 
@@ -225,8 +245,10 @@ void read_expected(const YamlDocument& document, Experiment& e) {
     const Json& cell = f.at("cells")[i];
     ExpectedValue expected;
     expected.where = read_rule(document, e, cell, path, {"metric", "value"});
-    if (cell.contains("metric")) expected.metric = cell["metric"].is_string() ? cell["metric"].get<std::string>() : "";
-    if (!cell.contains("value") || !cell["value"].is_number()) throw UserError(document.where(path), "'value' must be a number");
+    if (cell.contains("metric"))
+      expected.metric = cell["metric"].is_string() ? cell["metric"].get<std::string>() : "";
+    if (!cell.contains("value") || !cell["value"].is_number())
+      throw UserError(document.where(path), "'value' must be a number");
     expected.value = cell["value"];
     e.expected.push_back(expected);
   }
@@ -235,27 +257,34 @@ void read_expected(const YamlDocument& document, Experiment& e) {
 void read_run_options(const YamlDocument& document, Experiment& e) {
   const YamlMap f(document, document.value, "", top_keys);
   e.compute_dtype = f.text("compute_dtype", e.compute_dtype);
-  if (e.compute_dtype != "float32" && e.compute_dtype != "bfloat16") f.fail("compute_dtype", "wanted float32 or bfloat16");
+  if (e.compute_dtype != "float32" && e.compute_dtype != "bfloat16")
+    f.fail("compute_dtype", "wanted float32 or bfloat16");
   e.threads = static_cast<int>(f.integer("threads", 1, 1, 1024));
   e.full_precision = f.boolean("full_precision", true);
   if (f.has("seeds")) {
     e.seeds.clear();
     for (const auto& [path, value] : elements(document, "seeds")) {
-      if (!value.is_number_integer() || value < 0) throw UserError(document.where(path), "a seed is an integer of at least 0");
+      if (!value.is_number_integer() || value < 0)
+        throw UserError(document.where(path), "a seed is an integer of at least 0");
       e.seeds.push_back(value);
     }
   }
   for (const char* key : {"models", "evaluation"})
-    if (!f.has(key)) throw UserError({document.file, 0, ""}, std::string("'") + key + "' is missing: there is nothing to run");
+    if (!f.has(key))
+      throw UserError({document.file, 0, ""},
+                      std::string("'") + key + "' is missing: there is nothing to run");
   if (f.has("methods") != f.has("quantization"))
-    f.fail(f.has("methods") ? "methods" : "quantization", "methods and quantization go together: one of them is missing");
-  if (!f.has("methods") && !e.full_precision) f.fail("full_precision", "false leaves an empty grid: there are no methods");
+    f.fail(f.has("methods") ? "methods" : "quantization",
+           "methods and quantization go together: one of them is missing");
+  if (!f.has("methods") && !e.full_precision)
+    f.fail("full_precision", "false leaves an empty grid: there are no methods");
 }
 
 }  // namespace
 
 const std::vector<std::string>& axis_names() {
-  static const std::vector<std::string> names = {"models", "quantization", "methods", "calibration", "evaluation", "seeds"};
+  static const std::vector<std::string> names = {"models",      "quantization", "methods",
+                                                 "calibration", "evaluation",   "seeds"};
   return names;
 }
 
@@ -284,10 +313,12 @@ Experiment read_experiment(YamlDocument document, const ExperimentOptions& optio
   refuse_equal_names(document, "seeds", e.seeds, [](int64_t x) { return std::to_string(x); });
   for (size_t i = 0; i < e.methods.size(); ++i)
     if (e.methods[i].needs_calibration() && e.calibration.empty())
-      throw UserError(document.where("methods[" + std::to_string(i) + "]"), "'" + e.methods[i].name + "' needs calibration data: add calibration");
+      throw UserError(document.where("methods[" + std::to_string(i) + "]"),
+                      "'" + e.methods[i].name + "' needs calibration data: add calibration");
   e.include = read_rules(document, e, "include");
   e.exclude = read_rules(document, e, "exclude");
-  if (document.value.contains("title")) e.table.title = document.value["title"].is_string() ? document.value["title"].get<std::string>() : "";
+  if (document.value.contains("title"))
+    e.table.title = document.value["title"].is_string() ? document.value["title"].get<std::string>() : "";
   const std::string title = e.table.title;
   read_table(document, e);
   if (e.table.title.empty()) e.table.title = title;

@@ -1,4 +1,5 @@
-// Experiment: what the YAML file says, checked, with defaults filled in and paths resolved. docs/experiments.md describes the schema.
+// Experiment: what the YAML file says, checked, with defaults filled in and paths resolved.
+// docs/experiments.md describes the schema.
 #pragma once
 
 #include <optional>
@@ -26,10 +27,11 @@ struct EvaluationEntry {
   EvaluationSpec spec;
   std::string source, fewshot;  // corpus or documents, as written
   std::string split;
-  std::string metric;           // shown in tables
+  std::string metric;  // shown in tables
 };
 
-// Names by axis ("methods", "quantization", ...). A position matches when each axis that the rule names holds its name.
+// Names by axis ("methods", "quantization", ...). A position matches when each axis that the rule names holds
+// its name.
 using Rule = std::vector<std::pair<std::string, std::vector<std::string>>>;
 
 struct TableLayout {
@@ -57,9 +59,9 @@ struct Experiment {
   bool full_precision = true;             // a row of the unquantized model
   std::vector<Rule> include, exclude;
   TableLayout table;
-  std::string paper;                      // source of the expected values
+  std::string paper;  // source of the expected values
   std::vector<ExpectedValue> expected;
-  Json resolved;                          // the document after profile and assignments: for provenance
+  Json resolved;  // the document after profile and assignments: for provenance
 };
 
 struct ExperimentOptions {
@@ -70,7 +72,8 @@ struct ExperimentOptions {
 const std::vector<std::string>& axis_names();  // models calibration methods quantization evaluation seeds
 inline const std::string full_precision_name = "full precision";
 
-// Reads, checks every key and value, resolves every path. Throws UserError before any work. Files are looked for, not opened.
+// Reads, checks every key and value, resolves every path. Throws UserError before any work. Files are looked
+// for, not opened.
 Experiment read_experiment(const std::string& file, const ExperimentOptions& options);
 // The same from a document made in memory (`harness eval`).
 Experiment read_experiment(YamlDocument document, const ExperimentOptions& options);

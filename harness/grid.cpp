@@ -47,13 +47,15 @@ std::vector<Position> expand_grid(const Experiment& e) {
             const Position position{model, quantization, method, calibration, evaluation, seed};
             if (allowed(e, position)) result.push_back(position);
           }
-  if (result.empty()) throw UserError({e.file, 0, ""}, "the grid is empty: include and exclude leave no cell");
+  if (result.empty())
+    throw UserError({e.file, 0, ""}, "the grid is empty: include and exclude leave no cell");
   return result;
 }
 
 std::string axis_label(const Experiment& e, const Position& p, const std::string& axis) {
   if (axis == "models") return e.models[p.model].name;
-  if (axis == "quantization") return p.quantization ? e.quantization[*p.quantization].name : full_precision_name;
+  if (axis == "quantization")
+    return p.quantization ? e.quantization[*p.quantization].name : full_precision_name;
   if (axis == "methods") return p.method ? e.methods[*p.method].name : full_precision_name;
   if (axis == "calibration") return p.calibration ? e.calibration[*p.calibration].spec.name : "-";
   if (axis == "evaluation") return e.evaluation[p.evaluation].spec.name;
@@ -71,14 +73,22 @@ Json describe(const Experiment& e, const Position& p) {
   d["calibration"] = nullptr;
   if (p.method && e.methods[*p.method].needs_calibration()) {
     const CalibrationEntry& c = e.calibration[*p.calibration];
-    d["calibration"] = {{"corpus", c.corpus}, {"split", c.split}, {"preset", c.spec.preset}, {"samples", c.spec.samples}, {"length", c.spec.length}};
+    d["calibration"] = {{"corpus", c.corpus},
+                        {"split", c.split},
+                        {"preset", c.spec.preset},
+                        {"samples", c.spec.samples},
+                        {"length", c.spec.length}};
     d["calibration"]["seed"] = uses_seed(c.spec) ? Json(e.seeds[p.seed]) : Json();
   }
   const EvaluationEntry& v = e.evaluation[p.evaluation];
   Json& out = d["evaluation"];
   out = {{"task", v.spec.task}, {"source", v.source}};
   if (TaskRegistry::get().find(v.spec.task)->is_text) {
-    out.update({{"split", v.split}, {"protocol", v.spec.protocol}, {"window", v.spec.window}, {"stride", v.spec.stride}, {"windows", v.spec.windows}});
+    out.update({{"split", v.split},
+                {"protocol", v.spec.protocol},
+                {"window", v.spec.window},
+                {"stride", v.spec.stride},
+                {"windows", v.spec.windows}});
   } else {
     out.update({{"limit", v.spec.limit}, {"shots", v.spec.shots}, {"fewshot", v.fewshot}});
   }
@@ -98,7 +108,9 @@ std::vector<Cell> distinct_cells(const Experiment& e, const std::vector<Position
 
 std::string cell_label(const Experiment& e, const Cell& cell) {
   std::string label;
-  auto add = [&](const std::string& axis) { label += (label.empty() ? "" : " ") + axis_label(e, cell.first, axis); };
+  auto add = [&](const std::string& axis) {
+    label += (label.empty() ? "" : " ") + axis_label(e, cell.first, axis);
+  };
   add("models");
   add("quantization");
   if (cell.first.method) add("methods");

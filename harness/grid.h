@@ -1,4 +1,5 @@
-// Grid: the product of an experiment's axes. Positions are places in the table; positions whose results cannot differ share a cell.
+// Grid: the product of an experiment's axes. Positions are places in the table; positions whose results
+// cannot differ share a cell.
 #pragma once
 
 #include <map>
@@ -27,14 +28,15 @@ std::string axis_label(const Experiment& experiment, const Position& position, c
 // Whether the position has the rule's names.
 bool matches(const Experiment& experiment, const Position& position, const Rule& rule);
 
-// What is computed there, complete with defaults, by content: no names, no resolved paths, no digests. Axes that make no difference
-// are null, so that equal descriptions are one cell: RTN reads no calibration set; a deterministic preset reads no seed.
+// What is computed there, complete with defaults, by content: no names, no resolved paths, no digests. Axes
+// that make no difference are null, so that equal descriptions are one cell: RTN reads no calibration set; a
+// deterministic preset reads no seed.
 Json describe(const Experiment& experiment, const Position& position);
 
 struct Cell {
-  Position first;                // one of its positions
+  Position first;  // one of its positions
   Json description;
-  std::string text;              // canonical(description)
+  std::string text;  // canonical(description)
 };
 // One cell a distinct description, in order of first appearance.
 std::vector<Cell> distinct_cells(const Experiment& experiment, const std::vector<Position>& positions);

@@ -9,13 +9,15 @@
 #include "harness/commands.h"
 
 int main(int argc, char** argv) {
-  CLI::App program("harness: tables of post-training quantization, from a YAML grid to numbers with their provenance.\n"
-                   "Start: mpirun -n 2 harness run experiments/quickstart.yaml   (source build/env.sh first)");
+  CLI::App program(
+      "harness: tables of post-training quantization, from a YAML grid to numbers with their provenance.\n"
+      "Start: mpirun -n 2 harness run experiments/quickstart.yaml   (source build/env.sh first)");
   program.name("harness");
   program.require_subcommand(1);
   program.set_help_all_flag("--help-all", "Help of every subcommand");
-  const ptq::Command commands[] = {ptq::add_run(program),  ptq::add_eval(program), ptq::add_report(program),
-                                   ptq::add_show(program), ptq::add_list(program), ptq::add_tokenize(program)};
+  const ptq::Command commands[] = {ptq::add_run(program),    ptq::add_eval(program),
+                                   ptq::add_report(program), ptq::add_show(program),
+                                   ptq::add_list(program),   ptq::add_tokenize(program)};
   // Only rank 0 speaks of mistakes on the command line; all ranks see the same one.
   try {
     program.parse(argc, argv);

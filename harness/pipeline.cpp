@@ -25,7 +25,8 @@ void check_finite(const DecoderBlock& block) {
 void collect(const DecoderBlock& before, DecoderBlock& after, Overlay& overlay) {
   const std::string prefix = "model.layers." + std::to_string(before.index) + ".";
   auto keep = [&](const std::string& name, const at::Tensor& old_value, const at::Tensor& new_value) {
-    if (new_value.defined() && !(old_value.is_same(new_value) || at::equal(old_value, new_value))) overlay.tensors[name] = new_value;
+    if (new_value.defined() && !(old_value.is_same(new_value) || at::equal(old_value, new_value)))
+      overlay.tensors[name] = new_value;
   };
   keep(prefix + "input_layernorm.weight", before.input_norm_D, after.input_norm_D);
   keep(prefix + "post_attention_layernorm.weight", before.post_norm_D, after.post_norm_D);
@@ -33,7 +34,7 @@ void collect(const DecoderBlock& before, DecoderBlock& after, Overlay& overlay) 
   const auto new_linears = after.linears();
   for (size_t i = 0; i < new_linears.size(); ++i) {
     Linear& linear = *new_linears[i];
-    PTQ_CHECK(linear.quantized != nullptr, + linear.name + " was left without a grid");
+    PTQ_CHECK(linear.quantized != nullptr, +linear.name + " was left without a grid");
     overlay.linears[linear.name] = *linear.quantized;
     keep(linear.name + ".bias", old_linears[i]->bias_O, linear.bias_O);
   }
@@ -41,14 +42,16 @@ void collect(const DecoderBlock& before, DecoderBlock& after, Overlay& overlay) 
 
 }  // namespace
 
-QuantizeResult quantize_model(const std::shared_ptr<const Checkpoint>& checkpoint, const Method& method, const QuantSpec& spec,
-                              const CalibrationSet& calibration, const std::function<void(double)>& share) {
+QuantizeResult quantize_model(const std::shared_ptr<const Checkpoint>& checkpoint, const Method& method,
+                              const QuantSpec& spec, const CalibrationSet& calibration,
+                              const std::function<void(double)>& share) {
   const at::NoGradGuard no_grad;
   const DecoderModel model(checkpoint, at::kFloat);
   const int64_t layers = model.config().layers;
   const bool calibrated = method.needs_calibration();
 
-  // One tensor a sequence: no sum or product ever runs over a number of sequences that a rank count could change.
+  // One tensor a sequence: no sum or product ever runs over a number of sequences that a rank count could
+  // change.
   std::vector<at::Tensor> inputs_TD;
   if (calibrated)
     for (const auto& ids : calibration.ids_NT) inputs_TD.push_back(model.embed(ids_tensor(ids)).squeeze(0));
@@ -61,8 +64,14 @@ QuantizeResult quantize_model(const std::shared_ptr<const Checkpoint>& checkpoin
     check_finite(original);
     DecoderBlock block = original;
     const int64_t tokens = calibrated ? inputs_TD[0].size(0) : 1;
-    BlockTask task{.block = block, .spec = spec, .inputs_TD = inputs_TD, .context = model.context(tokens), .metrics = {},
-                   .heartbeat = [&] { share(begun); }, .grids = {}, .fit_group = {}};
+    BlockTask task{.block = block,
+                   .spec = spec,
+                   .inputs_TD = inputs_TD,
+                   .context = model.context(tokens),
+                   .metrics = {},
+                   .heartbeat = [&] { share(begun); },
+                   .grids = {},
+                   .fit_group = {}};
     quantize_block(method, task);
     result.metrics.insert(result.metrics.end(), task.metrics.begin(), task.metrics.end());
     collect(original, block, result.overlay);
@@ -80,7 +89,8 @@ QuantizeResult quantize_model(const std::shared_ptr<const Checkpoint>& checkpoin
       // One look a block: a NaN would poison every later statistic silently.
       for (const auto& input_TD : inputs_TD)
         if (!at::isfinite(input_TD).all().item<bool>())
-          throw UserError("model.layers." + std::to_string(index) + " gives NaN or infinity on the calibration set");
+          throw UserError("model.layers." + std::to_string(index) +
+                          " gives NaN or infinity on the calibration set");
     }
   }
   result.average_bits = bits / weights;
@@ -90,9 +100,10 @@ QuantizeResult quantize_model(const std::shared_ptr<const Checkpoint>& checkpoin
 
 void check_spec_fits(const QuantSpec& spec, const Checkpoint& checkpoint, const std::string& where_key) {
   const ModelConfig& c = checkpoint.config();
-  const std::pair<const char*, int64_t> rows[] = {{"q_proj, k_proj, v_proj, gate_proj, up_proj", c.hidden_size},
-                                                  {"o_proj", c.heads * c.head_dim},
-                                                  {"down_proj", c.intermediate_size}};
+  const std::pair<const char*, int64_t> rows[] = {
+      {"q_proj, k_proj, v_proj, gate_proj, up_proj", c.hidden_size},
+      {"o_proj", c.heads * c.head_dim},
+      {"down_proj", c.intermediate_size}};
   for (const auto& [names, columns] : rows) try {
       group_columns(spec.weights, columns, names);
     } catch (const UserError& e) {
@@ -100,15 +111,17 @@ void check_spec_fits(const QuantSpec& spec, const Checkpoint& checkpoint, const 
     }
 }
 
-std::vector<Score> score_batches(const DecoderModel& model, const std::vector<Request>& requests, const std::vector<Batch>& batches,
-                                 size_t begin, size_t end, const std::function<void(double)>& share) {
+std::vector<Score> score_batches(const DecoderModel& model, const std::vector<Request>& requests,
+                                 const std::vector<Batch>& batches, size_t begin, size_t end,
+                                 const std::function<void(double)>& share) {
   const at::NoGradGuard no_grad;
   std::vector<Score> result;
   for (size_t i = begin; i < end; ++i) {
     const auto scores = score_batch(model, requests, batches.at(i));
     for (size_t k = 0; k < scores.size(); ++k)
       if (!std::isfinite(scores[k].log_likelihood))
-        throw UserError("the model gives NaN or infinity as the log-likelihood of request " + std::to_string(batches[i].requests[k]));
+        throw UserError("the model gives NaN or infinity as the log-likelihood of request " +
+                        std::to_string(batches[i].requests[k]));
     result.insert(result.end(), scores.begin(), scores.end());
     share(static_cast<double>(i + 1 - begin) / static_cast<double>(end - begin));
   }

@@ -9,7 +9,8 @@
 namespace ptq {
 namespace {
 
-// Padded tokens of one scoring unit: some seconds of a small model, so that ranks share an evaluation and progress moves.
+// Padded tokens of one scoring unit: some seconds of a small model, so that ranks share an evaluation and
+// progress moves.
 constexpr int64_t unit_tokens = 16384;
 // Calibrated steps look at the block's inputs several times; a rough cost is enough to order the work.
 constexpr double passes_of_a_step = 8;
@@ -33,8 +34,10 @@ Json quantize_payload(const Experiment& e, const Position& p, const PlannedCell&
 
 double quantize_cost(const PlannedCell& planned) {
   const Json& calibration = planned.quantize["calibration"];
-  const double passes = 1 + passes_of_a_step * static_cast<double>(planned.quantize["method"]["steps"].size());
-  const double tokens = calibration.is_null() ? 64 : calibration["samples"].get<double>() * calibration["length"].get<double>();
+  const double passes =
+      1 + passes_of_a_step * static_cast<double>(planned.quantize["method"]["steps"].size());
+  const double tokens =
+      calibration.is_null() ? 64 : calibration["samples"].get<double>() * calibration["length"].get<double>();
   return static_cast<double>(planned.parameters) * tokens * passes;
 }
 
@@ -65,22 +68,30 @@ std::vector<PlannedCell> plan_cells(const Experiment& e, const std::vector<Cell>
       planned.quantize = quantize_payload(e, p, planned);
       if (!planned.quantize["calibration"].is_null())
         row.calibration_digest = resources.calibration(dir, planned.quantize["calibration"])->digest;
-      row.quantize_key = unit_key("quantize", {{"method", planned.quantize["method"]}, {"quantization", planned.quantize["quantization"]}},
-                                  numerics("float32", e.threads), {row.checkpoint_digest, row.calibration_digest});
-      planned.artifact = (std::filesystem::path(artifacts_dir) / (row.quantize_key.substr(0, 32) + ".safetensors")).string();
+      row.quantize_key = unit_key(
+          "quantize",
+          {{"method", planned.quantize["method"]}, {"quantization", planned.quantize["quantization"]}},
+          numerics("float32", e.threads), {row.checkpoint_digest, row.calibration_digest});
+      planned.artifact =
+          (std::filesystem::path(artifacts_dir) / (row.quantize_key.substr(0, 32) + ".safetensors")).string();
       planned.quantize["artifact"] = planned.artifact;
       planned.quantize["key"] = row.quantize_key;
       model_key = row.quantize_key;
     }
     const TaskEntry* task = TaskRegistry::get().find(planned.evaluation->spec.task);
-    row.key = unit_key("evaluate", {{"task", planned.evaluation->spec.task}, {"version", task->version}, {"evaluation", cell.description["evaluation"]}},
-                       numerics(e.compute_dtype, e.threads), {model_key, row.checkpoint_digest, row.evaluation_digest});
+    row.key = unit_key("evaluate",
+                       {{"task", planned.evaluation->spec.task},
+                        {"version", task->version},
+                        {"evaluation", cell.description["evaluation"]}},
+                       numerics(e.compute_dtype, e.threads),
+                       {model_key, row.checkpoint_digest, row.evaluation_digest});
     result.push_back(std::move(planned));
   }
   return result;
 }
 
-Plan plan_units(const std::vector<PlannedCell>& cells, const std::function<bool(const PlannedCell&)>& reusable) {
+Plan plan_units(const std::vector<PlannedCell>& cells,
+                const std::function<bool(const PlannedCell&)>& reusable) {
   Plan plan;
   std::map<std::string, size_t> quantize_unit;  // key -> unit
   for (const PlannedCell& planned : cells) {
@@ -101,7 +112,8 @@ Plan plan_units(const std::vector<PlannedCell>& cells, const std::function<bool(
     for (size_t begin = 0; begin < batches.size();) {
       int64_t tokens = 0;
       size_t end = begin;
-      while (end < batches.size() && (end == begin || tokens + batches[end].tokens <= unit_tokens)) tokens += batches[end++].tokens;
+      while (end < batches.size() && (end == begin || tokens + batches[end].tokens <= unit_tokens))
+        tokens += batches[end++].tokens;
       WorkUnit unit;
       unit.payload = canonical({{"op", "score"},
                                 {"dir", planned.dir},

@@ -6,8 +6,15 @@
 namespace ptq {
 
 Json to_json(const EvaluationSpec& s) {
-  return {{"task", s.task},     {"path", s.path},         {"limit", s.limit},   {"shots", s.shots},    {"fewshot_path", s.fewshot_path},
-          {"protocol", s.protocol}, {"window", s.window}, {"stride", s.stride}, {"windows", s.windows}};
+  return {{"task", s.task},
+          {"path", s.path},
+          {"limit", s.limit},
+          {"shots", s.shots},
+          {"fewshot_path", s.fewshot_path},
+          {"protocol", s.protocol},
+          {"window", s.window},
+          {"stride", s.stride},
+          {"windows", s.windows}};
 }
 
 EvaluationSpec evaluation_from_json(const Json& v) {
@@ -25,7 +32,8 @@ EvaluationSpec evaluation_from_json(const Json& v) {
 }
 
 Json to_json(const CalibrationSpec& s, int64_t seed) {
-  return {{"path", s.path}, {"preset", s.preset}, {"samples", s.samples}, {"length", s.length}, {"seed", seed}};
+  return {
+      {"path", s.path}, {"preset", s.preset}, {"samples", s.samples}, {"length", s.length}, {"seed", seed}};
 }
 
 std::shared_ptr<const Checkpoint> Resources::checkpoint(const std::string& dir) {
@@ -40,7 +48,8 @@ std::shared_ptr<const Tokenizer> Resources::tokenizer(const std::string& dir) {
     auto tokenizer = Tokenizer::load(dir);
     const int64_t rows = checkpoint(dir)->config().vocab_size;
     if (tokenizer->vocab_size() > rows)
-      throw UserError({dir, 0, "vocab_size"}, "the tokenizer has ids up to " + std::to_string(tokenizer->vocab_size() - 1) +
+      throw UserError({dir, 0, "vocab_size"}, "the tokenizer has ids up to " +
+                                                  std::to_string(tokenizer->vocab_size() - 1) +
                                                   ", but the model embeds " + std::to_string(rows) +
                                                   ": tokenizer and checkpoint do not belong together");
     slot = std::move(tokenizer);
@@ -56,12 +65,14 @@ std::shared_ptr<const CalibrationSet> Resources::calibration(const std::string& 
     spec.preset = value.at("preset");
     spec.samples = value.at("samples");
     spec.length = value.at("length");
-    slot = std::make_shared<CalibrationSet>(make_calibration_set(spec, *tokenizer(dir), value.at("seed").get<uint64_t>()));
+    slot = std::make_shared<CalibrationSet>(
+        make_calibration_set(spec, *tokenizer(dir), value.at("seed").get<uint64_t>()));
   }
   return slot;
 }
 
-std::shared_ptr<const PreparedEvaluation> Resources::evaluation(const std::string& dir, const EvaluationSpec& spec) {
+std::shared_ptr<const PreparedEvaluation> Resources::evaluation(const std::string& dir,
+                                                                const EvaluationSpec& spec) {
   auto& slot = evaluations_[dir + "\n" + canonical(to_json(spec))];
   if (!slot) {
     auto prepared = std::make_shared<PreparedEvaluation>();
@@ -72,13 +83,15 @@ std::shared_ptr<const PreparedEvaluation> Resources::evaluation(const std::strin
     prepared->requests = prepared->task->requests();
     prepared->batches = plan_batches(prepared->requests);
     prepared->digest = prepared->task->token_digest();
-    for (const Request& request : prepared->requests) prepared->tokens += static_cast<int64_t>(request.ids.size());
+    for (const Request& request : prepared->requests)
+      prepared->tokens += static_cast<int64_t>(request.ids.size());
     slot = std::move(prepared);
   }
   return slot;
 }
 
-const DecoderModel& Resources::model(const std::string& dir, const std::string& overlay_path, at::ScalarType dtype) {
+const DecoderModel& Resources::model(const std::string& dir, const std::string& overlay_path,
+                                     at::ScalarType dtype) {
   const std::string key = dir + "\n" + overlay_path + "\n" + at::toString(dtype);
   if (key != model_key_) {
     model_.reset();  // before the next one is loaded: two would not fit where one does

@@ -1,5 +1,5 @@
-// Resources: what one rank has loaded: checkpoints, tokenizers, calibration sets, evaluations, and the model in use. Not thread-safe:
-// the planning thread uses it first, then the worker thread alone.
+// Resources: what one rank has loaded: checkpoints, tokenizers, calibration sets, evaluations, and the model
+// in use. Not thread-safe: the planning thread uses it first, then the worker thread alone.
 #pragma once
 
 #include <map>

@@ -16,19 +16,25 @@ struct Layout {
 };
 
 size_t axis_size(const Experiment& e, const std::string& axis) {
-  const std::map<std::string, size_t> sizes = {{"models", e.models.size()},           {"quantization", e.quantization.size() + e.full_precision},
-                                               {"methods", e.methods.size() + e.full_precision}, {"calibration", e.calibration.size()},
-                                               {"evaluation", e.evaluation.size()},   {"seeds", e.seeds.size()}};
+  const std::map<std::string, size_t> sizes = {{"models", e.models.size()},
+                                               {"quantization", e.quantization.size() + e.full_precision},
+                                               {"methods", e.methods.size() + e.full_precision},
+                                               {"calibration", e.calibration.size()},
+                                               {"evaluation", e.evaluation.size()},
+                                               {"seeds", e.seeds.size()}};
   return sizes.at(axis);
 }
 
 Layout complete_layout(const Experiment& e) {
   Layout layout{e.table.rows, e.table.columns};
   auto placed = [&](const std::string& axis) {
-    return std::count(layout.rows.begin(), layout.rows.end(), axis) || std::count(layout.columns.begin(), layout.columns.end(), axis);
+    return std::count(layout.rows.begin(), layout.rows.end(), axis) ||
+           std::count(layout.columns.begin(), layout.columns.end(), axis);
   };
   auto erase_empty = [&](std::vector<std::string>& axes) {  // an axis that the experiment does not have
-    axes.erase(std::remove_if(axes.begin(), axes.end(), [&](const auto& axis) { return axis_size(e, axis) == 0; }), axes.end());
+    axes.erase(
+        std::remove_if(axes.begin(), axes.end(), [&](const auto& axis) { return axis_size(e, axis) == 0; }),
+        axes.end());
   };
   erase_empty(layout.rows);
   erase_empty(layout.columns);
@@ -41,7 +47,9 @@ Layout complete_layout(const Experiment& e) {
   return layout;
 }
 
-const std::string& metric_of(const Experiment& e, const Position& p) { return e.evaluation[p.evaluation].metric; }
+const std::string& metric_of(const Experiment& e, const Position& p) {
+  return e.evaluation[p.evaluation].metric;
+}
 
 // The labels of a position along some axes. The full-precision model is named once and has dashes elsewhere.
 Labels labels(const Experiment& e, const Position& p, const std::vector<std::string>& axes, bool& named) {
@@ -123,14 +131,16 @@ Table make_table(const Experiment& e, const std::vector<CellRow>& rows) {
     const std::string& metric = metric_of(e, p);
     const TaskEntry* task = TaskRegistry::get().find(e.evaluation[p.evaluation].spec.task);
     if (column == lower.size()) {
-      lower.push_back(metric == task->main_metric ? task->lower_is_better : metric.find("perplexity") != std::string::npos);
+      lower.push_back(metric == task->main_metric ? task->lower_is_better
+                                                  : metric.find("perplexity") != std::string::npos);
       percent.push_back(metric.rfind("acc", 0) == 0);
     }
 
     Sample& sample = samples[{row, column}];
     ++sample.positions;
     for (const ExpectedValue& expected : e.expected)
-      if (matches(e, p, expected.where) && (expected.metric.empty() || expected.metric == metric)) sample.expected = expected.value;
+      if (matches(e, p, expected.where) && (expected.metric.empty() || expected.metric == metric))
+        sample.expected = expected.value;
     const auto it = latest.find(canonical(describe(e, p)));
     if (it == latest.end()) continue;
     if (it->second->status != "done") sample.error = it->second->error;

@@ -9,10 +9,11 @@
 
 namespace ptq {
 
-// Positions are matched to rows by what they describe (grid.h), so that a table needs neither the model nor the data; of several rows
-// of one description (other machine, threads or LibTorch) the latest counts. Axes that the layout leaves out: models go to the rows,
-// quantization and methods too, calibration and evaluation to the columns, when they have more than one value; seeds are averaged
-// (stderr: of the mean over seeds). The metric is the last level beside the evaluation.
+// Positions are matched to rows by what they describe (grid.h), so that a table needs neither the model nor
+// the data; of several rows of one description (other machine, threads or LibTorch) the latest counts. Axes
+// that the layout leaves out: models go to the rows, quantization and methods too, calibration and evaluation
+// to the columns, when they have more than one value; seeds are averaged (stderr: of the mean over seeds).
+// The metric is the last level beside the evaluation.
 Table make_table(const Experiment& experiment, const std::vector<CellRow>& rows);
 
 }  // namespace ptq

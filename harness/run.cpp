@@ -23,7 +23,8 @@ std::vector<MetricRow> to_rows(const std::vector<Metric>& metrics) {
 // Rank 0's books: what has come in of each cell.
 class Ledger {
  public:
-  Ledger(std::vector<PlannedCell> cells, ResultStore& store, int64_t run) : cells_(std::move(cells)), store_(store), run_(run) {
+  Ledger(std::vector<PlannedCell> cells, ResultStore& store, int64_t run)
+      : cells_(std::move(cells)), store_(store), run_(run) {
     for (const PlannedCell& cell : cells_) {
       States state;
       state.scores.resize(cell.evaluation->requests.size());
@@ -84,7 +85,8 @@ class Ledger {
     row.error = error;
     row.seconds = state.seconds;
     row.peak_memory_bytes = state.peak;
-    if (!row.quantize_key.empty() && bits_.count(row.quantize_key)) row.average_bits = bits_[row.quantize_key];
+    if (!row.quantize_key.empty() && bits_.count(row.quantize_key))
+      row.average_bits = bits_[row.quantize_key];
     if (error.empty()) {
       row.metrics = to_rows(cell.evaluation->task->metrics(state.scores));
       for (size_t i = 0; i < state.scores.size(); ++i)
@@ -92,7 +94,8 @@ class Ledger {
     }
     store_.commit_cell(run_, row);
     // A quantization's failure fails every cell that evaluates it: one line is enough.
-    if (!error.empty() && reported_.insert(error).second) log_error("cell failed: " + cell.label + ": " + error);
+    if (!error.empty() && reported_.insert(error).second)
+      log_error("cell failed: " + cell.label + ": " + error);
     ++(error.empty() ? done_ : failed_);
     state.scores = {};
   }
@@ -145,10 +148,12 @@ class PreparedRun {
 
 void DeletePreparedRun::operator()(PreparedRun* run) const { delete run; }
 
-PreparedRunPtr prepare_run(const Experiment& e, ResultStore& store, const std::string& artifacts_dir, int ranks) {
+PreparedRunPtr prepare_run(const Experiment& e, ResultStore& store, const std::string& artifacts_dir,
+                           int ranks) {
   PreparedRunPtr prepared(new PreparedRun{.store = store, .resources = {}, .ledger = nullptr, .plan = {}});
   std::vector<PlannedCell> open;
-  for (PlannedCell& cell : plan_cells(e, distinct_cells(e, expand_grid(e)), prepared->resources, artifacts_dir)) {
+  for (PlannedCell& cell :
+       plan_cells(e, distinct_cells(e, expand_grid(e)), prepared->resources, artifacts_dir)) {
     const auto found = store.find_cell(cell.row.key);
     if (found && found->status == "done") ++prepared->skipped;
     else open.push_back(std::move(cell));
@@ -178,24 +183,28 @@ RunSummary run_prepared(Communicator& comm, PreparedRun* prepared, bool show_pro
   if (prepared) {
     line.emplace(prepared->plan, show_progress);
     if (show_progress)
-      log_info(std::to_string(prepared->ledger->cells().size()) + " cells to do in " + std::to_string(prepared->plan.units.size()) +
-               " units on " + std::to_string(comm.size()) + (comm.size() == 1 ? " rank" : " ranks") +
-               (prepared->skipped ? "; " + std::to_string(prepared->skipped) + " are in the database already" : ""));
+      log_info(std::to_string(prepared->ledger->cells().size()) + " cells to do in " +
+               std::to_string(prepared->plan.units.size()) + " units on " + std::to_string(comm.size()) +
+               (comm.size() == 1 ? " rank" : " ranks") +
+               (prepared->skipped ? "; " + std::to_string(prepared->skipped) + " are in the database already"
+                                  : ""));
   }
   double settled = 0;
-  const SchedulerEvents events{
-      .on_outcome =
-          [&](size_t unit, const Outcome& outcome) {
-            prepared->ledger->on_outcome(prepared->plan.purposes[unit], outcome);
-            settled += prepared->plan.units[unit].cost;
-            line->to(settled, prepared->plan.units[unit].label);
-          },
-      .on_progress = [&](double work) { line->to(work, ""); }};
+  const SchedulerEvents events{.on_outcome =
+                                   [&](size_t unit, const Outcome& outcome) {
+                                     prepared->ledger->on_outcome(prepared->plan.purposes[unit], outcome);
+                                     settled += prepared->plan.units[unit].cost;
+                                     line->to(settled, prepared->plan.units[unit].label);
+                                   },
+                               .on_progress = [&](double work) { line->to(work, ""); }};
   Resources own;
   Resources& resources = prepared ? prepared->resources : own;
   const bool drained = run_units(
       comm, prepared ? prepared->plan.units : std::vector<WorkUnit>{},
-      [&](const std::string& payload, const Heartbeat& heartbeat) { return execute_unit(resources, payload, heartbeat); }, events);
+      [&](const std::string& payload, const Heartbeat& heartbeat) {
+        return execute_unit(resources, payload, heartbeat);
+      },
+      events);
 
   RunSummary summary;
   summary.interrupted = !drained;

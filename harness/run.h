@@ -23,14 +23,15 @@ struct DeletePreparedRun {
 };
 using PreparedRunPtr = std::unique_ptr<PreparedRun, DeletePreparedRun>;
 
-// Rank 0 only. Opens and checks everything that the experiment reads (see plan_cells) and drops the cells that the store has. The store
-// must outlive the result. Throws UserError.
-PreparedRunPtr prepare_run(const Experiment& experiment, ResultStore& store, const std::string& artifacts_dir, int ranks);
+// Rank 0 only. Opens and checks everything that the experiment reads (see plan_cells) and drops the cells
+// that the store has. The store must outlive the result. Throws UserError.
+PreparedRunPtr prepare_run(const Experiment& experiment, ResultStore& store, const std::string& artifacts_dir,
+                           int ranks);
 
 int64_t evaluation_tokens(const PreparedRun& prepared);  // of all cells' requests
 
-// Collective; `prepared` on rank 0, nullptr elsewhere. Cells that fail are committed as failed; the others go on. Throws on rank 0 when the
-// store does; the other ranks are then still at work: abort.
+// Collective; `prepared` on rank 0, nullptr elsewhere. Cells that fail are committed as failed; the others go
+// on. Throws on rank 0 when the store does; the other ranks are then still at work: abort.
 RunSummary run_prepared(Communicator& comm, PreparedRun* prepared, bool show_progress);
 
 // runs/quickstart.db -> runs/quickstart.artifacts

@@ -208,7 +208,8 @@ class Dispatcher {
 
 }  // namespace
 
-bool run_units(Communicator& comm, const std::vector<WorkUnit>& units, const Execute& execute, const SchedulerEvents& events) {
+bool run_units(Communicator& comm, const std::vector<WorkUnit>& units, const Execute& execute,
+               const SchedulerEvents& events) {
   SignalGuard signals;
   Worker worker(execute);
   std::optional<Dispatcher> dispatcher;

@@ -1,5 +1,6 @@
-// Scheduler: gives units of work to ranks as they become free. Rank 0's main thread holds the queue and commits results; on every
-// rank a worker thread computes, so that a long unit on rank 0 delays nobody. Where a unit runs never changes its result.
+// Scheduler: gives units of work to ranks as they become free. Rank 0's main thread holds the queue and
+// commits results; on every rank a worker thread computes, so that a long unit on rank 0 delays nobody. Where
+// a unit runs never changes its result.
 #pragma once
 
 #include <cstdint>
@@ -12,12 +13,12 @@
 namespace ptq {
 
 struct WorkUnit {
-  std::string payload;         // all that a rank needs to know to do it
-  std::string label;           // for progress
-  double cost = 1;             // any unit of time, comparable between units
-  int phase = 0;               // a lower phase goes first among units that are ready
-  std::vector<size_t> needs;   // earlier units that must have succeeded
-  std::string affinity;        // units of equal affinity share loaded state: a free rank prefers its last one
+  std::string payload;        // all that a rank needs to know to do it
+  std::string label;          // for progress
+  double cost = 1;            // any unit of time, comparable between units
+  int phase = 0;              // a lower phase goes first among units that are ready
+  std::vector<size_t> needs;  // earlier units that must have succeeded
+  std::string affinity;       // units of equal affinity share loaded state: a free rank prefers its last one
 };
 
 struct Outcome {
@@ -42,24 +43,29 @@ class UnitQueue {
   enum class State { waiting, taken, finished, given_up };
   const std::vector<WorkUnit>& units_;
   std::vector<State> state_;
-  std::vector<size_t> missing_;                  // unfinished needs
+  std::vector<size_t> missing_;  // unfinished needs
   std::vector<std::vector<size_t>> needed_by_;
   size_t open_;
 };
 
-// Told during a unit's work, from its thread: the share done, in [0, 1]. Throws Interrupted when the run is to end.
+// Told during a unit's work, from its thread: the share done, in [0, 1]. Throws Interrupted when the run is
+// to end.
 using Heartbeat = std::function<void(double)>;
 struct Interrupted {};
 
 using Execute = std::function<std::string(const std::string& payload, const Heartbeat&)>;
 
-struct SchedulerEvents {                                        // called on rank 0's main thread
-  std::function<void(size_t unit, const Outcome&)> on_outcome;  // also for units given up, with the cause's reason
-  std::function<void(double work_done)> on_progress;            // sum of the costs done, parts of running units included
+struct SchedulerEvents {  // called on rank 0's main thread
+  std::function<void(size_t unit, const Outcome&)>
+      on_outcome;  // also for units given up, with the cause's reason
+  std::function<void(double work_done)>
+      on_progress;  // sum of the costs done, parts of running units included
 };
 
-// Collective. `units` and `events` are read on rank 0. execute runs on a worker thread of each rank, one unit at a time; a thrown
-// exception fails the unit. Returns true when the queue drained, false when SIGINT or SIGTERM (caught while it runs) ended it early.
-bool run_units(Communicator& comm, const std::vector<WorkUnit>& units, const Execute& execute, const SchedulerEvents& events);
+// Collective. `units` and `events` are read on rank 0. execute runs on a worker thread of each rank, one unit
+// at a time; a thrown exception fails the unit. Returns true when the queue drained, false when SIGINT or
+// SIGTERM (caught while it runs) ended it early.
+bool run_units(Communicator& comm, const std::vector<WorkUnit>& units, const Execute& execute,
+               const SchedulerEvents& events);
 
 }  // namespace ptq

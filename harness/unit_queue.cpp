@@ -4,7 +4,11 @@
 namespace ptq {
 
 UnitQueue::UnitQueue(const std::vector<WorkUnit>& units)
-    : units_(units), state_(units.size(), State::waiting), missing_(units.size()), needed_by_(units.size()), open_(units.size()) {
+    : units_(units),
+      state_(units.size(), State::waiting),
+      missing_(units.size()),
+      needed_by_(units.size()),
+      open_(units.size()) {
   for (size_t i = 0; i < units.size(); ++i) {
     missing_[i] = units[i].needs.size();
     for (const size_t need : units[i].needs) {
@@ -15,7 +19,8 @@ UnitQueue::UnitQueue(const std::vector<WorkUnit>& units)
 }
 
 size_t UnitQueue::take(const std::string& affinity) {
-  // The lowest phase; in it what the rank has loaded already; then the longest, so that no long unit is left for the end.
+  // The lowest phase; in it what the rank has loaded already; then the longest, so that no long unit is left
+  // for the end.
   size_t best = none;
   auto better = [&](size_t a, size_t b) {
     if (units_[a].phase != units_[b].phase) return units_[a].phase < units_[b].phase;

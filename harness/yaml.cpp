@@ -18,9 +18,11 @@ Json scalar(const YAML::Node& node) {
   if (text == "true") return true;
   if (text == "false") return false;
   // 08 is a text: neither an octal surprise nor a silent 8.
-  static const std::regex integer("[-+]?(0|[1-9][0-9]*)"), real("[-+]?([0-9]+\\.[0-9]*|\\.?[0-9]+)([eE][-+]?[0-9]+)?");
+  static const std::regex integer("[-+]?(0|[1-9][0-9]*)"),
+      real("[-+]?([0-9]+\\.[0-9]*|\\.?[0-9]+)([eE][-+]?[0-9]+)?");
   if (text.size() < 19 && std::regex_match(text, integer)) return std::strtoll(text.c_str(), nullptr, 10);
-  if (text.size() < 64 && std::regex_match(text, real) && !(text.size() > 1 && text[0] == '0' && std::isdigit(text[1])))
+  if (text.size() < 64 && std::regex_match(text, real) &&
+      !(text.size() > 1 && text[0] == '0' && std::isdigit(text[1])))
     return std::strtod(text.c_str(), nullptr);
   return text;
 }
@@ -32,14 +34,18 @@ struct Reader {
     if (depth > max_depth) throw UserError(document.where(path), "nested deeper than 40 levels");
     if (node.Mark().line >= 0) document.lines.emplace(path, node.Mark().line + 1);
     switch (node.Type()) {
-      case YAML::NodeType::Scalar: return scalar(node);
+      case YAML::NodeType::Scalar:
+        return scalar(node);
       case YAML::NodeType::Sequence: {
         Json list = Json::array();
-        for (const auto& item : node) list.push_back(read(item, path + "[" + std::to_string(list.size()) + "]", depth + 1));
+        for (const auto& item : node)
+          list.push_back(read(item, path + "[" + std::to_string(list.size()) + "]", depth + 1));
         return list;
       }
-      case YAML::NodeType::Map: return read_map(node, path, depth);
-      default: return nullptr;
+      case YAML::NodeType::Map:
+        return read_map(node, path, depth);
+      default:
+        return nullptr;
     }
   }
 
@@ -51,8 +57,8 @@ struct Reader {
       const std::string key = item.first.Scalar();
       const std::string child = path.empty() ? key : path + "." + key;
       if (map.contains(key))
-        throw UserError({document.file, line, child},
-                        "duplicate key; it stands on line " + std::to_string(document.lines[child]) + " already");
+        throw UserError({document.file, line, child}, "duplicate key; it stands on line " +
+                                                          std::to_string(document.lines[child]) + " already");
       document.lines[child] = line;
       map[key] = read(item.second, child, depth + 1);
     }
@@ -70,7 +76,8 @@ const char* type_name(const Json& value) {
 }
 
 std::string got(const Json& value) {
-  return std::string(type_name(value)) + (value.is_primitive() && !value.is_null() ? " (" + value.dump() + ")" : "");
+  return std::string(type_name(value)) +
+         (value.is_primitive() && !value.is_null() ? " (" + value.dump() + ")" : "");
 }
 
 }  // namespace
@@ -94,7 +101,8 @@ YamlDocument parse_yaml(const std::string& text, const std::string& file) {
   } catch (const YAML::Exception& e) {
     throw UserError({file, e.mark.line >= 0 ? e.mark.line + 1 : 0, ""}, "not valid YAML: " + e.msg);
   }
-  if (!root.IsMap()) throw UserError({file, 1, ""}, "an experiment is a map of keys (models, methods, quantization, ...)");
+  if (!root.IsMap())
+    throw UserError({file, 1, ""}, "an experiment is a map of keys (models, methods, quantization, ...)");
   document.value = Reader{document}.read(root, "", 0);
   return document;
 }
@@ -127,12 +135,14 @@ void apply_assignment(Json& document, const std::string& assignment) {
     consumed += it->length();
     parts.push_back({(*it)[1], (*it)[3].matched ? std::stoll((*it)[3]) : -1});
   }
-  if (consumed != key.size() || parts.empty()) throw UserError("--set " + assignment + ": '" + key + "' is not a key like a.b or a[0].b");
+  if (consumed != key.size() || parts.empty())
+    throw UserError("--set " + assignment + ": '" + key + "' is not a key like a.b or a[0].b");
 
   std::function<void(Json&, size_t)> assign = [&](Json& node, size_t depth) {
     if (node.is_null()) node = Json::object();
     if (node.is_string() && depth > 0) node = Json{{"name", node}};
-    if (!node.is_object()) throw UserError("--set " + assignment + ": '" + parts[depth].name + "' would go through " + got(node));
+    if (!node.is_object())
+      throw UserError("--set " + assignment + ": '" + parts[depth].name + "' would go through " + got(node));
     Json& child = node[parts[depth].name];
     const bool last = depth + 1 == parts.size();
     auto into = [&](Json& target) {
@@ -153,7 +163,8 @@ void apply_assignment(Json& document, const std::string& assignment) {
   assign(document, 0);
 }
 
-YamlMap::YamlMap(const YamlDocument& document, const Json& map, std::string path, const std::vector<std::string>& allowed)
+YamlMap::YamlMap(const YamlDocument& document, const Json& map, std::string path,
+                 const std::vector<std::string>& allowed)
     : document_(document), map_(map), path_(std::move(path)) {
   if (!map.is_object()) throw UserError(document.where(path_), "wanted a map, got " + got(map));
   for (const auto& [key, value] : map.items())
@@ -178,7 +189,8 @@ int64_t YamlMap::integer(const std::string& key, int64_t fallback, int64_t low, 
   if (!value.is_number_integer()) fail(key, "wanted an integer, got " + got(value));
   const int64_t number = value;
   if (number < low || number > high)
-    fail(key, "wanted an integer from " + std::to_string(low) + " to " + std::to_string(high) + ", got " + std::to_string(number));
+    fail(key, "wanted an integer from " + std::to_string(low) + " to " + std::to_string(high) + ", got " +
+                  std::to_string(number));
   return number;
 }
 

@@ -20,26 +20,31 @@ struct YamlDocument {
   Where where(const std::string& path) const;
 };
 
-// Throws UserError: syntax (with line), a duplicate key (both lines), anchors that recurse, a key that is no scalar, a top level that is no map.
+// Throws UserError: syntax (with line), a duplicate key (both lines), anchors that recurse, a key that is no
+// scalar, a top level that is no map.
 YamlDocument parse_yaml(const std::string& text, const std::string& file);
 
 // The value of one scalar or flow collection, as after `--set key=`.
 Json parse_yaml_value(const std::string& text);
 
-// `key=value`: sets value at the dotted path. A path through a list without an index applies to every element; list elements that are
-// plain names become maps {name: ...}; missing maps are made. Throws UserError naming the assignment: no '=', an index out of range, a path through a scalar.
+// `key=value`: sets value at the dotted path. A path through a list without an index applies to every
+// element; list elements that are plain names become maps {name: ...}; missing maps are made. Throws
+// UserError naming the assignment: no '=', an index out of range, a path through a scalar.
 void apply_assignment(Json& document, const std::string& assignment);
 
 // Strict reading of one map: every key must be among `allowed` (the error names the nearest).
 class YamlMap {
  public:
-  YamlMap(const YamlDocument& document, const Json& map, std::string path, const std::vector<std::string>& allowed);
+  YamlMap(const YamlDocument& document, const Json& map, std::string path,
+          const std::vector<std::string>& allowed);
 
   bool has(const std::string& key) const { return map_.contains(key); }
   std::string path(const std::string& key) const { return path_.empty() ? key : path_ + "." + key; }
   const Json& at(const std::string& key) const;  // UserError when missing
   std::string text(const std::string& key) const;
-  std::string text(const std::string& key, const std::string& fallback) const { return has(key) ? text(key) : fallback; }
+  std::string text(const std::string& key, const std::string& fallback) const {
+    return has(key) ? text(key) : fallback;
+  }
   int64_t integer(const std::string& key, int64_t fallback, int64_t low, int64_t high) const;
   bool boolean(const std::string& key, bool fallback) const;
   std::vector<std::string> texts(const std::string& key) const;  // one text or a list of texts

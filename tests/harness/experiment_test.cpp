@@ -48,7 +48,8 @@ TEST_F(ExperimentTest, AxesThatAMethodDoesNotReadCollapse) {
   const auto positions = expand_grid(e);
   // (full precision + 2 specs x 3 methods) x 2 calibrations x 2 evaluations
   EXPECT_EQ(positions.size(), 7u * 2 * 2);
-  // full precision and RTN read no calibration: 1 + 2; GPTQ and AWQ+GPTQ do: 2 x 2 x 2. Times two evaluations.
+  // full precision and RTN read no calibration: 1 + 2; GPTQ and AWQ+GPTQ do: 2 x 2 x 2. Times two
+  // evaluations.
   EXPECT_EQ(distinct_cells(e, positions).size(), (1u + 2 + 8) * 2);
 }
 
@@ -56,19 +57,23 @@ TEST_F(ExperimentTest, SeedsCollapseUnlessAPresetDraws) {
   const std::string two_seeds = std::string(test::tiny_yaml) + "seeds: [0, 1]\n";
   const Experiment fixed = read(two_seeds);
   EXPECT_EQ(distinct_cells(fixed, expand_grid(fixed)).size(), 22u);
-  const Experiment drawn = read(two_seeds, {.profile = "", .assignments = {"calibration.preset=random_windows"}});
+  const Experiment drawn =
+      read(two_seeds, {.profile = "", .assignments = {"calibration.preset=random_windows"}});
   EXPECT_EQ(distinct_cells(drawn, expand_grid(drawn)).size(), (3u + 8 * 2) * 2);
 }
 
 TEST_F(ExperimentTest, RulesKeepAndDropCells) {
-  const Experiment e = read(std::string(test::tiny_yaml) + "exclude: [{methods: gptq, quantization: [w2g32]}]\ninclude: [{evaluation: text}]\n");
+  const Experiment e =
+      read(std::string(test::tiny_yaml) +
+           "exclude: [{methods: gptq, quantization: [w2g32]}]\ninclude: [{evaluation: text}]\n");
   const auto cells = distinct_cells(e, expand_grid(e));
   EXPECT_EQ(cells.size(), 1u + 2 + 8 - 2);
 }
 
 TEST_F(ExperimentTest, ProfileReplacesAxesAndSetChangesElements) {
-  const Experiment e = read(std::string(test::tiny_yaml) + "profiles: {one: {quantization: [{name: w8, weights: {bits: 8}}]}}\n",
-                            {.profile = "one", .assignments = {"quantization.weights.group_size=16"}});
+  const Experiment e = read(
+      std::string(test::tiny_yaml) + "profiles: {one: {quantization: [{name: w8, weights: {bits: 8}}]}}\n",
+      {.profile = "one", .assignments = {"quantization.weights.group_size=16"}});
   ASSERT_EQ(e.quantization.size(), 1u);
   EXPECT_EQ(e.quantization[0].weights.bits, 8);
   EXPECT_EQ(e.quantization[0].weights.group_size, 16);
@@ -80,20 +85,28 @@ TEST_F(ExperimentTest, MistakesNameFileLineKeyAndWhatIsAllowed) {
   EXPECT_THAT(error_of(with("bits: 2", "bits: 9")), HasSubstr("e.yaml:9: quantization[1].weights.bits:"));
   EXPECT_THAT(error_of(with("bits: 2", "bits: two")), HasSubstr("e.yaml:9: quantization[1].weights.bits:"));
   EXPECT_THAT(error_of(with("[rtn, gptq", "[rtn, gtpq")), HasSubstr("did you mean 'gptq'?"));
-  EXPECT_THAT(error_of(with("task: piqa", "task: pica")), HasSubstr("e.yaml:12: evaluation[1].task: unknown task 'pica' (did you mean 'piqa'?)"));
+  EXPECT_THAT(error_of(with("task: piqa", "task: pica")),
+              HasSubstr("e.yaml:12: evaluation[1].task: unknown task 'pica' (did you mean 'piqa'?)"));
   EXPECT_THAT(error_of(with("window: 64", "windw: 64")), HasSubstr("did you mean 'window'"));
-  EXPECT_THAT(error_of(with("path: model", "path: nowhere")), HasSubstr("e.yaml:2: models[0].path: no model folder 'nowhere'; looked for nowhere"));
+  EXPECT_THAT(error_of(with("path: model", "path: nowhere")),
+              HasSubstr("e.yaml:2: models[0].path: no model folder 'nowhere'; looked for nowhere"));
   EXPECT_THAT(error_of(with("corpus: test.txt", "corpus: none.txt")), HasSubstr("no corpus 'none.txt'"));
   EXPECT_THAT(error_of(with("name: w2g32", "name: w4g32")), HasSubstr("two elements are called 'w4g32'"));
-  EXPECT_THAT(error_of(with("documents: piqa.jsonl", "documents: piqa.jsonl, window: 3")), HasSubstr("is not read by piqa"));
+  EXPECT_THAT(error_of(with("documents: piqa.jsonl", "documents: piqa.jsonl, window: 3")),
+              HasSubstr("is not read by piqa"));
   EXPECT_THAT(error_of(with("samples: 4", "samples: 0")), HasSubstr("wanted an integer from 1"));
   EXPECT_THAT(error_of(with("[{name: tiny, path: model}]", "[]")), HasSubstr("models: the list is empty"));
-  EXPECT_THAT(error_of(std::string(test::tiny_yaml) + "include: [{methods: rtn, seeds: 0}]\nexclude: [{quantization: [w4g32, w2g32]}]\n"),
+  EXPECT_THAT(error_of(std::string(test::tiny_yaml) +
+                       "include: [{methods: rtn, seeds: 0}]\nexclude: [{quantization: [w4g32, w2g32]}]\n"),
               HasSubstr("the grid is empty"));
-  EXPECT_THAT(error_of(std::string(test::tiny_yaml) + "exclude: [{methods: rnt}]\n"), HasSubstr("did you mean 'rtn'?"));
-  EXPECT_THAT(error_of(std::string(test::tiny_yaml) + "table: {rows: [method]}\n"), HasSubstr("unknown axis 'method' (did you mean 'methods'?)"));
-  EXPECT_THAT(error_of(std::string(test::tiny_yaml) + "profiles: {small: {sed: [1]}}\n"), HasSubstr("profiles.small.sed: unknown key"));
-  EXPECT_THAT(error_of(test::tiny_yaml, {.profile = "small", .assignments = {}}), HasSubstr("there are no profiles"));
+  EXPECT_THAT(error_of(std::string(test::tiny_yaml) + "exclude: [{methods: rnt}]\n"),
+              HasSubstr("did you mean 'rtn'?"));
+  EXPECT_THAT(error_of(std::string(test::tiny_yaml) + "table: {rows: [method]}\n"),
+              HasSubstr("unknown axis 'method' (did you mean 'methods'?)"));
+  EXPECT_THAT(error_of(std::string(test::tiny_yaml) + "profiles: {small: {sed: [1]}}\n"),
+              HasSubstr("profiles.small.sed: unknown key"));
+  EXPECT_THAT(error_of(test::tiny_yaml, {.profile = "small", .assignments = {}}),
+              HasSubstr("there are no profiles"));
 }
 
 }  // namespace

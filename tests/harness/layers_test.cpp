@@ -27,14 +27,16 @@ const std::map<std::string, std::set<std::string>> may_include = {
 template <typename F>
 void each_include(F&& f) {
   static const std::regex include(R"re(^\s*#include\s+["<]([^">]+)[">])re");
-  for (const char* layer : {"core", "quant", "models", "datasets", "algorithms", "evaluators", "results", "reports", "harness"})
+  for (const char* layer :
+       {"core", "quant", "models", "datasets", "algorithms", "evaluators", "results", "reports", "harness"})
     for (const auto& entry : fs::recursive_directory_iterator(ptq::test::project_path(layer))) {
       const std::string ext = entry.path().extension();
       if (ext != ".cpp" && ext != ".h") continue;
       std::ifstream in(entry.path());
       std::smatch match;
       for (std::string line; std::getline(in, line);)
-        if (std::regex_search(line, match, include)) f(std::string(layer), entry.path().string(), match[1].str());
+        if (std::regex_search(line, match, include))
+          f(std::string(layer), entry.path().string(), match[1].str());
     }
 }
 
@@ -47,11 +49,15 @@ TEST(Layers, IncludeOnlyWhatStandsBelowThem) {
 }
 
 TEST(Layers, NameALibraryOnlyWhereItBelongs) {
-  const std::map<std::string, std::string> home = {
-      {"mpi.h", "core/comm/"}, {"nccl.h", "core/comm/"}, {"SQLiteCpp/", "results/"}, {"sqlite3.h", "results/"}, {"yaml-cpp/", "harness/yaml.cpp"}};
+  const std::map<std::string, std::string> home = {{"mpi.h", "core/comm/"},
+                                                   {"nccl.h", "core/comm/"},
+                                                   {"SQLiteCpp/", "results/"},
+                                                   {"sqlite3.h", "results/"},
+                                                   {"yaml-cpp/", "harness/yaml.cpp"}};
   each_include([&](const std::string&, const std::string& file, const std::string& included) {
     for (const auto& [header, folder] : home)
-      if (included.rfind(header, 0) == 0) EXPECT_NE(file.find(folder), std::string::npos) << file << " includes " << included;
+      if (included.rfind(header, 0) == 0)
+        EXPECT_NE(file.find(folder), std::string::npos) << file << " includes " << included;
     EXPECT_NE(included, "torch/torch.h") << file;
   });
 }

@@ -29,7 +29,9 @@ class ProgramTest : public ::testing::Test {
   ProgramTest() {
     test::make_tiny_world(dir());
     test::write_text(dir() + "/tiny.yaml", test::tiny_yaml);
-    for (const char* name : {"OMPI_ALLOW_RUN_AS_ROOT", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "OMPI_MCA_rmaps_base_oversubscribe"}) ::setenv(name, "1", 1);
+    for (const char* name :
+         {"OMPI_ALLOW_RUN_AS_ROOT", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "OMPI_MCA_rmaps_base_oversubscribe"})
+      ::setenv(name, "1", 1);
     ::setenv("OMPI_MCA_hwloc_base_binding_policy", "none", 1);
   }
   std::string dir() const { return scratch_.path(); }
@@ -47,7 +49,9 @@ class ProgramTest : public ::testing::Test {
     }
     return ran;
   }
-  Ran harness(const std::string& arguments) const { return shell(std::string(PTQ_PROGRAM) + " " + arguments); }
+  Ran harness(const std::string& arguments) const {
+    return shell(std::string(PTQ_PROGRAM) + " " + arguments);
+  }
   // 0 also for a database that was not made, or made and not filled, before the kill.
   size_t stored_cells(const std::string& database) const {
     const Ran ran = harness("show --db " + database);
@@ -73,9 +77,13 @@ TEST_F(ProgramTest, EvalPrintsOneCellAsJson) {
 }
 
 TEST_F(ProgramTest, EvalQuantizesWithAMethodAndItsOptions) {
-  const std::string common = "eval --model model --text test.txt --window 64 --windows 4 --json --set quantization.weights.group_size=32 ";
+  const std::string common =
+      "eval --model model --text test.txt --window 64 --windows 4 --json --set "
+      "quantization.weights.group_size=32 ";
   const Ran eight = harness(common + "--method rtn --set quantization.weights.bits=8");
-  const Ran two = harness(common + "--method gptq --calibration train.txt --samples 2 --length 32 --set quantization.weights.bits=2 --set methods.gptq.act_order=true");
+  const Ran two = harness(common +
+                          "--method gptq --calibration train.txt --samples 2 --length 32 --set "
+                          "quantization.weights.bits=2 --set methods.gptq.act_order=true");
   ASSERT_EQ(eight.code, 0) << eight.err;
   ASSERT_EQ(two.code, 0) << two.err;
   // 32 weights share a 16-bit scale and a zero point of the codes' bits.
@@ -121,7 +129,8 @@ TEST_F(ProgramTest, TablesAreEqualAtEveryRankCountAndARerunDoesNothing) {
   const std::string table = report("1.db");
   EXPECT_EQ(std::count(table.begin(), table.end(), '\n'), 1 + 28);
   for (const char* ranks : {"2", "4", "8"}) {
-    const Ran ran = shell("mpirun -n " + std::string(ranks) + " " + PTQ_PROGRAM + " run tiny.yaml --db " + ranks + ".db");
+    const Ran ran =
+        shell("mpirun -n " + std::string(ranks) + " " + PTQ_PROGRAM + " run tiny.yaml --db " + ranks + ".db");
     ASSERT_EQ(ran.code, 0) << ran.err;
     EXPECT_EQ(report(std::string(ranks) + ".db"), table) << ranks << " ranks";
   }
@@ -156,14 +165,16 @@ TEST_F(ProgramTest, KillsLoseNoFinishedCellAndChangeNoNumber) {
 
 TEST_F(ProgramTest, AFailingCellIsStoredAndTheOthersFinish) {
   // A second model whose first block's weights are NaN.
-  test::make_random_checkpoint(dir() + "/broken", {{"vocab_size", 256}, {"hidden_size", 64}, {"intermediate_size", 128}});
+  test::make_random_checkpoint(dir() + "/broken",
+                               {{"vocab_size", 256}, {"hidden_size", 64}, {"intermediate_size", 128}});
   const auto file = SafetensorsFile::open(dir() + "/broken/model.safetensors");
   std::map<std::string, at::Tensor> tensors;
   for (const auto& name : file->names()) tensors[name] = file->tensor(name).clone();
   tensors.at("model.layers.0.self_attn.q_proj.weight").fill_(std::nan(""));
   write_safetensors(dir() + "/broken/model.safetensors", tensors, {});
 
-  const Ran ran = harness("run tiny.yaml --db f.db --set 'models=[{name: tiny, path: model}, {name: broken, path: broken}]'");
+  const Ran ran = harness(
+      "run tiny.yaml --db f.db --set 'models=[{name: tiny, path: model}, {name: broken, path: broken}]'");
   EXPECT_EQ(ran.code, 1) << ran.err;
   EXPECT_THAT(ran.err, HasSubstr("22 of 44 cells failed"));
   size_t done = 0;

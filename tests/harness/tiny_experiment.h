@@ -1,4 +1,5 @@
-// A folder with a random model, a text and documents, and experiments over them: the main job at a size for tests.
+// A folder with a random model, a text and documents, and experiments over them: the main job at a size for
+// tests.
 #pragma once
 
 #include <string>
@@ -9,14 +10,17 @@
 namespace ptq::test {
 
 inline void make_tiny_world(const std::string& dir) {
-  make_random_checkpoint(dir + "/model", {{"vocab_size", 256}, {"hidden_size", 64}, {"intermediate_size", 128}});
+  make_random_checkpoint(dir + "/model",
+                         {{"vocab_size", 256}, {"hidden_size", 64}, {"intermediate_size", 128}});
   std::string text;
   for (int i = 0; i < 400; ++i) text += "The cat number " + std::to_string(i * 37 % 101) + " sat on a mat.\n";
   write_text(dir + "/train.txt", text);
   write_text(dir + "/test.txt", text.substr(1000));
   std::string documents;
   for (int i = 0; i < 12; ++i)
-    documents += "{\"goal\": \"Count to " + std::to_string(i) + "\", \"sol1\": \"One, two.\", \"sol2\": \"No, thanks\", \"label\": " + std::to_string(i % 2) + "}\n";
+    documents +=
+        "{\"goal\": \"Count to " + std::to_string(i) +
+        "\", \"sol1\": \"One, two.\", \"sol2\": \"No, thanks\", \"label\": " + std::to_string(i % 2) + "}\n";
   write_text(dir + "/piqa.jsonl", documents);
 }
 

@@ -56,16 +56,16 @@ TEST(Scheduler, RunsEveryUnitOnceAndReportsFailuresWithTheirReason) {
   std::multiset<std::string> done;
   std::map<size_t, Outcome> outcomes;
   const auto comm = make_self_communicator();
-  const bool drained = run_units(
-      *comm, units,
-      [&](const std::string& payload, const Heartbeat& heartbeat) -> std::string {
-        heartbeat(0.5);
-        std::lock_guard lock(mutex);
-        done.insert(payload);
-        if (payload == "1") throw std::runtime_error("one is broken");
-        return "result " + payload;
-      },
-      {.on_outcome = [&](size_t i, const Outcome& o) { outcomes[i] = o; }, .on_progress = {}});
+  const bool drained =
+      run_units(*comm, units,
+                [&](const std::string& payload, const Heartbeat& heartbeat) -> std::string {
+                  heartbeat(0.5);
+                  std::lock_guard lock(mutex);
+                  done.insert(payload);
+                  if (payload == "1") throw std::runtime_error("one is broken");
+                  return "result " + payload;
+                },
+                {.on_outcome = [&](size_t i, const Outcome& o) { outcomes[i] = o; }, .on_progress = {}});
   EXPECT_TRUE(drained);
   EXPECT_EQ(done, (std::multiset<std::string>{"0", "1", "2"})) << "3 needs 1, which failed";
   EXPECT_EQ(outcomes.at(0).bytes, "result 0");

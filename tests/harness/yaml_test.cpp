@@ -19,8 +19,11 @@ std::string user_error(F&& f) {
 }
 
 TEST(Yaml, PlainScalarsHaveTypesAndQuotedOnesAreTexts) {
-  const Json v = parse_yaml("a: 1\nb: 1.5\nc: true\nd: text\ne: '1'\nf: 08\ng: null\nh: 1e-5\ni: [1, x]\n", "t.yaml").value;
-  EXPECT_EQ(v, Json::parse(R"({"a":1,"b":1.5,"c":true,"d":"text","e":"1","f":"08","g":null,"h":1e-5,"i":[1,"x"]})"));
+  const Json v =
+      parse_yaml("a: 1\nb: 1.5\nc: true\nd: text\ne: '1'\nf: 08\ng: null\nh: 1e-5\ni: [1, x]\n", "t.yaml")
+          .value;
+  EXPECT_EQ(v, Json::parse(
+                   R"({"a":1,"b":1.5,"c":true,"d":"text","e":"1","f":"08","g":null,"h":1e-5,"i":[1,"x"]})"));
 }
 
 TEST(Yaml, RemembersTheLineOfEveryPath) {
@@ -40,20 +43,25 @@ TEST(Yaml, BrokenSyntaxNamesTheLine) {
 }
 
 TEST(Yaml, DeepNestingIsRefusedNotFollowed) {
-  EXPECT_THAT(user_error([] { parse_yaml("a: " + std::string(100, '[') + std::string(100, ']'), "t.yaml"); }), HasSubstr("40 levels"));
+  EXPECT_THAT(user_error([] { parse_yaml("a: " + std::string(100, '[') + std::string(100, ']'), "t.yaml"); }),
+              HasSubstr("40 levels"));
 }
 
 TEST(YamlMap, UnknownKeyNamesTheNearest) {
   const YamlDocument d = parse_yaml("m:\n  sampels: 3\n", "t.yaml");
-  EXPECT_EQ(user_error([&] { YamlMap(d, d.value["m"], "m", {"samples", "length"}); }),
+  EXPECT_EQ(user_error([&] {
+              YamlMap(d, d.value["m"], "m", {"samples", "length"});
+            }),
             "t.yaml:2: m.sampels: unknown key 'sampels' (did you mean 'samples'?); allowed: samples, length");
 }
 
 TEST(YamlMap, WrongTypesAndRangesAreNamed) {
   const YamlDocument d = parse_yaml("n: two\nk: 9\n", "t.yaml");
   const YamlMap map(d, d.value, "", {"n", "k"});
-  EXPECT_EQ(user_error([&] { map.integer("n", 0, 1, 8); }), "t.yaml:1: n: wanted an integer, got a text (\"two\")");
-  EXPECT_EQ(user_error([&] { map.integer("k", 0, 1, 8); }), "t.yaml:2: k: wanted an integer from 1 to 8, got 9");
+  EXPECT_EQ(user_error([&] { map.integer("n", 0, 1, 8); }),
+            "t.yaml:1: n: wanted an integer, got a text (\"two\")");
+  EXPECT_EQ(user_error([&] { map.integer("k", 0, 1, 8); }),
+            "t.yaml:2: k: wanted an integer from 1 to 8, got 9");
 }
 
 TEST(Assignment, WithoutAnIndexReachesEveryElement) {
@@ -74,7 +82,8 @@ TEST(Assignment, MistakesNameTheAssignment) {
   Json d = Json::parse(R"({"q":[1],"n":3})");
   EXPECT_THAT(user_error([&] { apply_assignment(d, "novalue"); }), HasSubstr("key=value"));
   EXPECT_THAT(user_error([&] { apply_assignment(d, "q[5]=1"); }), HasSubstr("'q' has 1 elements"));
-  EXPECT_THAT(user_error([&] { apply_assignment(d, "n.x=1"); }), HasSubstr("would go through an integer (3)"));
+  EXPECT_THAT(user_error([&] { apply_assignment(d, "n.x=1"); }),
+              HasSubstr("would go through an integer (3)"));
   EXPECT_THAT(user_error([&] { apply_assignment(d, "a..b=1"); }), HasSubstr("is not a key like"));
 }
 
