@@ -20,6 +20,7 @@
 #include "models/attention.h"
 #include "models/decoder.h"
 #include "models/kernels.h"
+#include "models/linear_tiles.h"
 #include "models/rope.h"
 
 namespace {
@@ -53,23 +54,26 @@ class Bench {
     return {{"seconds", seconds}, {"nll", nll}};
   }
 
-  Json gemm() const {
+  Json gemm() const { return products([](const at::Tensor& x, const at::Tensor& w) { return at::linear(x, w); }); }
+
+  template <typename Product>
+  Json products(const Product& product) const {
     const ModelConfig& c = model_.config();
     const int64_t T = ids_T_.size(0);
     double seconds = 0, flops = 0;
-    const auto products = [&](int64_t outputs, int64_t inputs, int64_t rows, int64_t times) {
+    const auto timed = [&](int64_t outputs, int64_t inputs, int64_t rows, int64_t times) {
       const at::Tensor x = random({rows, inputs}), w = random({outputs, inputs});
-      at::linear(x, w);
-      for (int64_t i = 0; i < times; ++i) seconds += seconds_of([&] { at::linear(x, w); });
+      product(x, w);
+      for (int64_t i = 0; i < times; ++i) seconds += seconds_of([&] { product(x, w); });
       flops += 2.0 * double(times) * double(rows) * double(outputs) * double(inputs);
     };
-    products(c.heads * c.head_dim, c.hidden_size, T, c.layers);
-    products(c.kv_heads * c.head_dim, c.hidden_size, T, 2 * c.layers);
-    products(c.hidden_size, c.heads * c.head_dim, T, c.layers);
-    products(c.intermediate_size, c.hidden_size, T, 2 * c.layers);
-    products(c.hidden_size, c.intermediate_size, T, c.layers);
+    timed(c.heads * c.head_dim, c.hidden_size, T, c.layers);
+    timed(c.kv_heads * c.head_dim, c.hidden_size, T, 2 * c.layers);
+    timed(c.hidden_size, c.heads * c.head_dim, T, c.layers);
+    timed(c.intermediate_size, c.hidden_size, T, 2 * c.layers);
+    timed(c.hidden_size, c.intermediate_size, T, c.layers);
     const int64_t rows = std::min<int64_t>(256, T);  // the head runs in chunks of rows
-    products(c.vocab_size, c.hidden_size, rows, std::max<int64_t>(1, T / rows));
+    timed(c.vocab_size, c.hidden_size, rows, std::max<int64_t>(1, T / rows));
     return {{"seconds", seconds}, {"flops", flops}};
   }
 
@@ -88,7 +92,8 @@ class Bench {
       });
     };
     Json result;
-    result["linears and head"] = gemm()["seconds"];
+    result["linears and head"] = products([](const at::Tensor& x, const at::Tensor& w) { return linear_product(x, w); })["seconds"];
+    result["linears and head by at::linear"] = gemm()["seconds"];
     result["attention"] = timed(c.layers, [&] { causal_attention(q, k, k, 0); });
     result["rope"] = timed(c.layers, [&] {
       apply_rope_fresh(q, *rope, 0);

@@ -135,9 +135,11 @@ PTQ_AVX512 void attend_tile(const Head& head, int64_t first_token, Workspace& wo
   const int64_t first_key = head.window > 0 ? std::max<int64_t>(0, first_position - head.window + 1) : 0;
   for (int64_t block = first_key / key_block; block * key_block <= last_position; ++block) {
     const int64_t key = block * key_block;
+    // The keys of this block that the last of eight rows sees: the others are neither scored nor summed.
+    const auto visible = [&](int64_t r) { return std::min(key_block, std::max<int64_t>(0, first_position + r + row_step - key)); };
     for (int64_t column = 0; column < key_block; column += panel) {
       const uint32_t* k = head.k_panels + (key + column) * words;
-      for (int64_t r = 0; r < padded_rows; r += row_step)
+      for (int64_t r = std::max<int64_t>(0, key + column - first_position) / row_step * row_step; r < padded_rows; r += row_step)
         multiply<Op, 2>(work.q + r * words, words, k, panel, words, work.scores + r * key_block + column, key_block, false);
     }
     for (int64_t r = 0; r < rows; ++r) {
@@ -150,10 +152,11 @@ PTQ_AVX512 void attend_tile(const Head& head, int64_t first_token, Workspace& wo
     for (int64_t e = 0; e < E; e += 32) {
       for (int64_t r = 0; r < padded_rows; r += row_step) {
         const uint32_t* p = work.weights + r * key_words;
+        const int64_t summed = (visible(r) + Op::in_word - 1) / Op::in_word;
         if (e + 16 < E) {
-          multiply<Op, 2>(p, key_words, v + e, E, key_words, work.out + r * E + e, E, true);
+          multiply<Op, 2>(p, key_words, v + e, E, summed, work.out + r * E + e, E, true);
         } else {
-          multiply<Op, 1>(p, key_words, v + e, E, key_words, work.out + r * E + e, E, true);
+          multiply<Op, 1>(p, key_words, v + e, E, summed, work.out + r * E + e, E, true);
         }
       }
     }
