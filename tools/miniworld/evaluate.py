@@ -228,8 +228,8 @@ def main():
         line = " ".join(f"{d} {math.exp(mean_and_error(v)[0]):.3f}" for d, v in result["nll"].items())
         line += " | " + " ".join(f"{t} {mean_and_error(v)[0]:.3f}" for t, v in result["acc"].items())
         print(f"{run}: {line} ({time.time() - start:.0f} s)", flush=True)
-    if options.out:
-        options.out.write_text(json.dumps(results))
+        if options.out:  # after every run, so that an interrupted evaluation keeps what it has
+            options.out.write_text(json.dumps(results))
 
 
 if __name__ == "__main__":
