@@ -94,7 +94,7 @@ class DecoderModel {
 std::vector<int32_t> generate_greedy(const DecoderModel& model, std::vector<int32_t> ids, int64_t count, int32_t stop_id = -1);
 
 // log p(ids[t] | ids[<t]) for t in [from, T), float32 softmax in chunks of rows: no [T, V] float tensor exists.
-// hidden_TD: output of hidden() for one sequence; from >= 1. Returns float64 [T - from]; `greedy` (optional) gets bool [T - from]:
+// hidden_TD: output of hidden() for one sequence, of T rows or T - 1 (the last id not fed); from >= 1. Returns float64 [T - from]; `greedy` (optional) gets bool [T - from]:
 // whether ids[t] was the arg max.
 at::Tensor token_log_likelihoods(const DecoderModel& model, const at::Tensor& hidden_TD, const at::Tensor& ids_T, int64_t from,
                                  at::Tensor* greedy = nullptr);
