@@ -56,15 +56,27 @@ if(NOT LIBTORCH_DIR)
 endif()
 message(STATUS "LibTorch ${LIBTORCH_VERSION}: ${LIBTORCH_DIR}")
 
-# libtorch_cuda and its kin are loaded by libtorch itself when they are there: harness has no CUDA code of its own.
+# harness has no CUDA code of its own: all it needs of a CUDA LibTorch is that its libraries are loaded.
+set(libraries torch torch_cpu c10)
+if(HARNESS_CUDA)
+  if(NOT EXISTS "${LIBTORCH_DIR}/lib/libtorch_cuda.so")
+    message(FATAL_ERROR "HARNESS_CUDA=ON needs a CUDA LibTorch: ${LIBTORCH_DIR} has no lib/libtorch_cuda.so. Give one with "
+                        "-DLIBTORCH=<folder with include/ and lib/>.")
+  endif()
+  list(APPEND libraries torch_cuda c10_cuda)
+endif()
 add_library(libtorch INTERFACE)
 target_include_directories(libtorch SYSTEM INTERFACE "${LIBTORCH_DIR}/include"
                                                      "${LIBTORCH_DIR}/include/torch/csrc/api/include")
-foreach(name torch torch_cpu c10)
+foreach(name ${libraries})
   add_library(libtorch_${name} SHARED IMPORTED)
   set_target_properties(libtorch_${name} PROPERTIES IMPORTED_LOCATION "${LIBTORCH_DIR}/lib/lib${name}.so")
   target_link_libraries(libtorch INTERFACE libtorch_${name})
 endforeach()
+if(HARNESS_CUDA)
+  # They register themselves, nothing calls them: a linker must not leave them out.
+  target_link_options(libtorch INTERFACE "LINKER:--no-as-needed")
+endif()
 # at::parallel_for is a header template over OpenMP. Two OpenMP runtimes in one process oversubscribe the cores: link
 # the one that the wheel brought, and pass -fopenmp to the compiler only (to the linker it would add the system's).
 target_compile_options(libtorch INTERFACE -fopenmp)

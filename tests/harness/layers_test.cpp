@@ -51,6 +51,9 @@ TEST(Layers, IncludeOnlyWhatStandsBelowThem) {
 TEST(Layers, NameALibraryOnlyWhereItBelongs) {
   const std::map<std::string, std::string> home = {{"mpi.h", "core/comm/"},
                                                    {"nccl.h", "core/comm/"},
+                                                   {"cuda", "core/comm/"},
+                                                   {"c10/cuda/", "core/comm/"},
+                                                   {"ATen/cuda/", "core/comm/"},
                                                    {"SQLiteCpp/", "results/"},
                                                    {"sqlite3.h", "results/"},
                                                    {"yaml-cpp/", "harness/yaml.cpp"}};
