@@ -113,7 +113,7 @@ class NcclChannel : public TensorChannel {
   }
   void throw_if(NcclResult result) {
     if (result == nccl_success || result == nccl_in_progress) return;
-    const char* detail = comm_ ? api_.get_last_error(comm_) : nullptr;
+    const char* detail = api_.get_last_error(comm_);  // of this thread: NCCL takes no communicator for it yet
     fail(std::string(api_.get_error_string(result)) +
          (detail && *detail ? std::string(" (") + detail + ")" : ""));
   }
