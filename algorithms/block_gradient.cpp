@@ -1,0 +1,196 @@
+#include "algorithms/block_gradient.h"
+
+#include <ATen/core/grad_mode.h>
+
+#include <cmath>
+#include <limits>
+
+#include "core/error.h"
+#include "models/kernels.h"
+#include "models/linear_tiles.h"
+#include "models/rope.h"
+
+namespace ptq {
+namespace {
+
+constexpr int64_t query_chunk = 128;  // later keys than a chunk's last query are never looked at
+
+enum { q, k, v, o, gate, up, down, linears_of_block };  // DecoderBlock::linears()
+
+// d weight [O, I]. Faster than tiles here: both factors would have to be transposed for them.
+at::Tensor weight_gradient(const at::Tensor& gradient_TO, const at::Tensor& x_TI) {
+  return gradient_TO.t().mm(x_TI);
+}
+
+// Of y = x / sqrt(mean(x^2) + eps) * weight.
+at::Tensor rms_norm_backward(const at::Tensor& gradient_TD, const at::Tensor& x_TD,
+                             const at::Tensor& weight_D, double eps) {
+  const at::Tensor scale_T1 = x_TD.square().mean(-1, true).add_(eps).rsqrt_();
+  const at::Tensor normed_TD = x_TD * scale_T1;
+  const at::Tensor inner_TD = gradient_TD * weight_D;
+  const at::Tensor share_T1 = (inner_TD * normed_TD).mean(-1, true);
+  return (inner_TD - normed_TD * share_T1).mul_(scale_T1);
+}
+
+}  // namespace
+
+// What the backward pass reads. Tensors are in the compute dtype but where it says float32.
+struct BlockGradient::Tape {
+  at::Tensor x_TD;                  // input of q, k, v
+  at::Tensor q_KGTE, k_KTE, v_KTE;  // q and k turned by RoPE
+  std::vector<at::Tensor> probabilities_RS,
+      attended_RE;                     // of each key head and chunk of queries; R: G x chunk
+  at::Tensor y_TI;                     // input of o
+  at::Tensor middle_TD;                // residual stream after attention; float32
+  at::Tensor x2_TD;                    // input of gate and up
+  at::Tensor gate_TI, up_TI, silu_TI;  // silu: silu(gate)
+  at::Tensor product_TI;               // input of down
+};
+
+BlockGradient::BlockGradient(DecoderBlock block, at::ScalarType dtype, const ForwardContext& context)
+    : block_(std::move(block)), dtype_(dtype), rope_(context.rope) {
+  PTQ_CHECK(dtype == at::kFloat || dtype == at::kBFloat16);
+  PTQ_CHECK(rope_ != nullptr && context.cache == nullptr && context.position_offset == 0);
+  for (Linear* linear : block_.linears()) {
+    linear->weight_OI = linear->weight_OI.to(dtype);
+    if (linear->bias_O.defined()) linear->bias_O = linear->bias_O.to(dtype);
+    const bool reads_block_input = linear == &block_.q || linear == &block_.k || linear == &block_.v;
+    transposed_IO_.push_back(reads_block_input ? at::Tensor() : linear->weight_OI.t().contiguous());
+  }
+  auto back = std::make_shared<RopeTable>(*rope_);
+  back->sin_PF = rope_->sin_PF.neg();  // a rotation's transpose is the rotation by the opposite angle
+  rope_back_ = std::move(back);
+}
+
+// [end - begin, end] float32: -infinity where a query of the chunk does not see a key, 0 elsewhere.
+at::Tensor BlockGradient::hidden_mask(int64_t begin, int64_t end) const {
+  const auto options = block_.input_norm_D.options().dtype(at::kLong);
+  const at::Tensor distance_CS =
+      at::arange(begin, end, options).unsqueeze(1) - at::arange(end, options).unsqueeze(0);
+  at::Tensor hidden_CS = distance_CS < 0;
+  if (block_.sliding_window > 0) hidden_CS = hidden_CS | (distance_CS >= block_.sliding_window);
+  return at::zeros(hidden_CS.sizes(), block_.input_norm_D.options())
+      .masked_fill_(hidden_CS, -std::numeric_limits<float>::infinity());
+}
+
+void BlockGradient::attend(Tape& tape) const {
+  const int64_t kv = block_.kv_heads, share = block_.heads / kv, E = block_.head_dim,
+                tokens = tape.k_KTE.size(1);
+  const double scale = 1 / std::sqrt(static_cast<double>(E));
+  std::vector<at::Tensor> hidden;
+  for (int64_t begin = 0; begin < tokens; begin += query_chunk)
+    hidden.push_back(hidden_mask(begin, std::min(tokens, begin + query_chunk)));
+  at::Tensor y_TKGE = at::empty({tokens, kv, share, E}, tape.q_KGTE.options());
+  for (int64_t head = 0; head < kv; ++head) {
+    // Scores are float32: rounded to bfloat16, a score of 16 would be off by 6 % of its probability.
+    const at::Tensor q_GTE = tape.q_KGTE[head].to(at::kFloat), keys_TE = tape.k_KTE[head].to(at::kFloat);
+    const at::Tensor values_ET = tape.v_KTE[head].t();
+    for (int64_t begin = 0; begin < tokens; begin += query_chunk) {
+      const int64_t end = std::min(tokens, begin + query_chunk), count = end - begin;
+      const at::Tensor q_RE = q_GTE.narrow(1, begin, count).reshape({share * count, E});
+      at::Tensor scores_RS = linear_product(q_RE, keys_TE.narrow(0, 0, end)).mul_(scale);
+      scores_RS.view({share, count, end}).add_(hidden[static_cast<size_t>(begin / query_chunk)]);
+      const at::Tensor p_RS = at::softmax(scores_RS, -1).to(dtype_);
+      const at::Tensor y_RE = linear_product(p_RS, values_ET.narrow(1, 0, end).contiguous());
+      y_TKGE.narrow(0, begin, count).select(1, head).copy_(y_RE.view({share, count, E}).transpose(0, 1));
+      tape.probabilities_RS.push_back(p_RS);
+      tape.attended_RE.push_back(y_RE);
+    }
+  }
+  tape.y_TI = y_TKGE.view({tokens, -1});
+}
+
+void BlockGradient::attend_backward(const at::Tensor& gradient_TKGE, const Tape& tape, at::Tensor& q_TKGE,
+                                    at::Tensor& k_KTE, at::Tensor& v_KTE) const {
+  const int64_t kv = block_.kv_heads, share = block_.heads / kv, E = block_.head_dim,
+                tokens = tape.k_KTE.size(1);
+  const double scale = 1 / std::sqrt(static_cast<double>(E));
+  q_TKGE = at::empty(gradient_TKGE.sizes(), gradient_TKGE.options());
+  k_KTE = at::zeros(tape.k_KTE.sizes(), tape.k_KTE.options().dtype(at::kFloat));
+  v_KTE = at::zeros_like(k_KTE);
+  size_t i = 0;
+  for (int64_t head = 0; head < kv; ++head) {
+    const at::Tensor keys_ET = tape.k_KTE[head].t();
+    for (int64_t begin = 0; begin < tokens; begin += query_chunk, ++i) {
+      const int64_t end = std::min(tokens, begin + query_chunk), count = end - begin;
+      const at::Tensor& p_RS = tape.probabilities_RS[i];
+      const at::Tensor dy_RE =
+          gradient_TKGE.narrow(0, begin, count).select(1, head).transpose(0, 1).reshape({share * count, E});
+      v_KTE[head].narrow(0, 0, end).add_(p_RS.t().mm(dy_RE));
+      // Of softmax: ds = p (dp - sum p dp), and that sum is the product of the output and its gradient.
+      const at::Tensor inner_R1 = (dy_RE.to(at::kFloat) * tape.attended_RE[i]).sum(-1, true).to(dtype_);
+      const at::Tensor ds_RS =
+          linear_product(dy_RE, tape.v_KTE[head].narrow(0, 0, end)).sub_(inner_R1).mul_(p_RS);
+      const at::Tensor dq_RE = linear_product(ds_RS, keys_ET.narrow(1, 0, end).contiguous()).mul_(scale);
+      q_TKGE.narrow(0, begin, count).select(1, head).copy_(dq_RE.view({share, count, E}).transpose(0, 1));
+      const at::Tensor q_RE = tape.q_KGTE[head].narrow(1, begin, count).reshape({share * count, E});
+      k_KTE[head].narrow(0, 0, end).add_(ds_RS.t().mm(q_RE), scale);
+    }
+  }
+}
+
+at::Tensor BlockGradient::forward(const at::Tensor& h_TD, Tape& tape) const {
+  const DecoderBlock& b = block_;
+  const int64_t tokens = h_TD.size(0), E = b.head_dim;
+  tape.x_TD = b.input_norm(h_TD).to(dtype_);
+  const auto turned = [&](const Linear& linear) {
+    return apply_rope_fresh(linear.forward(tape.x_TD).view({1, tokens, -1, E}), *rope_, 0);
+  };
+  tape.q_KGTE =
+      turned(b.q).view({tokens, b.kv_heads, b.heads / b.kv_heads, E}).permute({1, 2, 0, 3}).contiguous();
+  tape.k_KTE = turned(b.k).squeeze(0).transpose(0, 1).contiguous();
+  tape.v_KTE = b.v.forward(tape.x_TD).view({tokens, b.kv_heads, E}).transpose(0, 1).contiguous();
+  attend(tape);
+  at::Tensor x2_TD;
+  std::tie(tape.middle_TD, x2_TD) =
+      add_rms_norm(h_TD, b.o.forward(tape.y_TI).to(at::kFloat), b.post_norm_D, b.norm_eps);
+  tape.x2_TD = x2_TD.to(dtype_);
+  tape.gate_TI = b.gate.forward(tape.x2_TD);
+  tape.up_TI = b.up.forward(tape.x2_TD);
+  tape.silu_TI = at::silu(tape.gate_TI);
+  tape.product_TI = tape.silu_TI * tape.up_TI;
+  return tape.middle_TD + b.down.forward(tape.product_TI);
+}
+
+SequenceGradient BlockGradient::operator()(const at::Tensor& h_TD, const at::Tensor& target_TD,
+                                           double factor) const {
+  const at::NoGradGuard no_grad;  // a thread's own; workers begin without it
+  PTQ_CHECK(h_TD.dim() == 2 && h_TD.scalar_type() == at::kFloat);
+  PTQ_CHECK_EQ(h_TD.sizes(), target_TD.sizes());
+  const int64_t tokens = h_TD.size(0);
+  Tape tape;
+  const at::Tensor difference_TD = forward(h_TD, tape).sub_(target_TD);
+  SequenceGradient result;
+  result.error = difference_TD.square().sum(at::kDouble).item<double>();
+  result.weights_OI.resize(linears_of_block);
+  auto& weights = result.weights_OI;
+  const auto input_gradient = [&](int linear, const at::Tensor& gradient_TO) {
+    return linear_product(gradient_TO, transposed_IO_[static_cast<size_t>(linear)]);
+  };
+
+  const at::Tensor dout_TD = difference_TD * (2 * factor);
+  const at::Tensor ddown_TD = dout_TD.to(dtype_);
+  weights[down] = weight_gradient(ddown_TD, tape.product_TI);
+  const at::Tensor dproduct_TI = input_gradient(down, ddown_TD);
+  const at::Tensor dup_TI = dproduct_TI * tape.silu_TI;
+  const at::Tensor dgate_TI = at::silu_backward(dproduct_TI * tape.up_TI, tape.gate_TI);
+  weights[gate] = weight_gradient(dgate_TI, tape.x2_TD);
+  weights[up] = weight_gradient(dup_TI, tape.x2_TD);
+  const at::Tensor dx2_TD = input_gradient(gate, dgate_TI).to(at::kFloat) + input_gradient(up, dup_TI);
+  const at::Tensor dmiddle_TD =
+      rms_norm_backward(dx2_TD, tape.middle_TD, block_.post_norm_D, block_.norm_eps).add_(dout_TD).to(dtype_);
+
+  weights[o] = weight_gradient(dmiddle_TD, tape.y_TI);
+  at::Tensor dq_TKGE, dk_KTE, dv_KTE;
+  attend_backward(input_gradient(o, dmiddle_TD).view({tokens, block_.kv_heads, -1, block_.head_dim}), tape,
+                  dq_TKGE, dk_KTE, dv_KTE);
+  const auto turned_back = [&](const at::Tensor& x) {
+    return apply_rope_fresh(x.view({1, tokens, -1, block_.head_dim}), *rope_back_, 0).view({tokens, -1});
+  };
+  weights[q] = weight_gradient(turned_back(dq_TKGE), tape.x_TD);
+  weights[k] = weight_gradient(turned_back(dk_KTE.transpose(0, 1).contiguous()).to(dtype_), tape.x_TD);
+  weights[v] = weight_gradient(dv_KTE.transpose(0, 1).to(dtype_).reshape({tokens, -1}), tape.x_TD);
+  return result;
+}
+
+}  // namespace ptq
