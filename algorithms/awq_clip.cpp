@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <map>
+#include <utility>
 
 #include "algorithms/ranges.h"
 #include "algorithms/statistics.h"
@@ -10,61 +11,77 @@
 namespace ptq {
 namespace {
 
-// Tokens are counted over all sequences, so that every ceil(all / wanted)-th is the same whatever their
-// lengths.
+constexpr int64_t clip_row_tile = 128;
+
+// Which tokens are looked at: counted over all sequences of all members, every ceil(all / wanted)-th, so that the choice does not
+// depend on how long sequences are or who holds them.
 class TokenStride {
  public:
-  TokenStride(const std::vector<at::Tensor>& inputs_TD, int64_t wanted) {
+  TokenStride(const BlockTask& task, int64_t wanted) {
+    std::vector<int64_t> lengths;
+    for (const at::Tensor& x_TD : task.inputs_TD) lengths.push_back(x_TD.size(0));
     int64_t all = 0;
-    for (const at::Tensor& x_TD : inputs_TD) all += x_TD.size(0);
+    const auto of_members = task.team.all_gather({at::tensor(lengths, at::kLong)});
+    for (size_t member = 0; member < of_members.size(); ++member) {
+      if (static_cast<int>(member) == task.team.rank()) begins_ = {all};
+      all += of_members[member][0].sum().item<int64_t>();
+    }
+    for (const int64_t length : lengths) begins_.push_back(begins_.back() + length);
     stride_ = wanted > 0 ? std::max<int64_t>(1, (all + wanted - 1) / wanted) : 1;
   }
-  // Rows of the sequence that begins at token `begin`.
-  at::Tensor select(const at::Tensor& x_TI, int64_t begin) const {
-    const int64_t first = (stride_ - begin % stride_) % stride_;
+  // Of the member's n-th sequence.
+  at::Tensor select(const at::Tensor& x_TI, int64_t n) const {
+    const int64_t first = (stride_ - begins_[static_cast<size_t>(n)] % stride_) % stride_;
     return first < x_TI.size(0) ? x_TI.slice(0, first, x_TI.size(0), stride_) : x_TI.slice(0, 0, 0);
   }
 
  private:
   int64_t stride_;
+  std::vector<int64_t> begins_;  // first token of each of the member's sequences
 };
 
-// X^T X of the chosen tokens, by group of columns.
-struct GroupGrams {
-  std::vector<at::Tensor> sums;
-  int64_t tokens = 0;
-
-  void add(const at::Tensor& x_TI, int64_t columns_per_group) {
-    const int64_t columns = x_TI.size(1);
-    size_t group = 0;
-    for (int64_t begin = 0; begin < columns; begin += columns_per_group, ++group) {
-      const at::Tensor x_Tg = x_TI.slice(1, begin, std::min(begin + columns_per_group, columns));
-      if (group == sums.size()) sums.push_back(at::zeros({x_Tg.size(1), x_Tg.size(1)}, at::kFloat));
-      sums[group].addmm_(x_Tg.t(), x_Tg);
+// X^T X of tokens, by group of columns, with the number of tokens first: adds a sequence to a shard's sums.
+void add_group_grams(const at::Tensor& x_TI, int64_t columns_per_group, Partial& shard) {
+  const int64_t columns = x_TI.size(1);
+  if (shard.sums.empty()) {
+    shard.sums.push_back(at::zeros({1}, at::kLong));
+    for (int64_t begin = 0; begin < columns; begin += columns_per_group) {
+      const int64_t width = std::min(columns_per_group, columns - begin);
+      shard.sums.push_back(at::zeros({width, width}, at::kFloat));
     }
-    tokens += x_TI.size(0);
   }
-  std::vector<at::Tensor> means() const {
-    std::vector<at::Tensor> result;
-    for (const at::Tensor& sum : sums) result.push_back(sum / tokens);
-    return result;
+  shard.sums[0].add_(x_TI.size(0));
+  size_t group = 1;
+  for (int64_t begin = 0; begin < columns; begin += columns_per_group, ++group) {
+    const at::Tensor x_Tg = x_TI.slice(1, begin, std::min(begin + columns_per_group, columns));
+    shard.sums[group].addmm_(x_Tg.t(), x_Tg);
   }
-};
+}
 
-std::map<SubsetKind, GroupGrams> gather_grams(BlockTask& task, int64_t tokens) {
-  const TokenStride stride(task.inputs_TD, tokens);
-  std::vector<int64_t> begins = {0};
-  for (const at::Tensor& h_TD : task.inputs_TD) begins.push_back(begins.back() + h_TD.size(0));
-  std::map<SubsetKind, GroupGrams> result;
+// The mean of x x^T over the chosen tokens, by group.
+std::map<SubsetKind, std::vector<at::Tensor>> gather_grams(BlockTask& task, int64_t tokens) {
+  const TokenStride stride(task, tokens);
+  const Share share = share_of(task);
+  std::map<SubsetKind, Partial> shards;
+  std::map<SubsetKind, ShardTree> trees;
+  for (const SubsetKind kind : all_subsets) trees[kind];
   visit_subset_inputs(
       task.block, task.inputs_TD, task.context, all_subsets,
       [&](SubsetKind kind, int64_t n, const at::Tensor& x_TI) {
         const std::string& name = task.block.subset(kind)[0]->name;
-        result[kind].add(stride.select(x_TI, begins[n]),
-                         group_columns(task.spec.weights, x_TI.size(1), name));
+        add_group_grams(stride.select(x_TI, n), group_columns(task.spec.weights, x_TI.size(1), name), shards[kind]);
+        const int64_t next = share.first + n + 1;
+        if (next % share.shard == 0 || next == share.sequences)
+          trees.at(kind).add((next - 1) / share.shard, std::exchange(shards[kind], {}));
       },
       task.heartbeat);
-  return result;
+  std::map<SubsetKind, std::vector<at::Tensor>> means;
+  for (auto& [kind, tree] : trees) {
+    const Partial total = task.team.sum(std::move(tree));
+    for (size_t group = 1; group < total.sums.size(); ++group)
+      means[kind].push_back(total.sums[group] / total.sums[0].item<int64_t>());
+  }
+  return means;
 }
 
 struct Ends {
@@ -135,24 +152,67 @@ ClipSearch search_clip(const at::Tensor& weight_OI, const std::vector<at::Tensor
   return {at::cat(weights, 1), at::stack(ratios, 1), at::stack(losses, 1), at::stack(unclipped, 1)};
 }
 
-void awq_clip(BlockTask& task, const AwqClipOptions& options) {
-  PTQ_CHECK(!task.inputs_TD.empty());
+namespace {
+
+// Row tiles over the team; a tensor's grid is one piece.
+std::vector<ClipSearch> search_linears(BlockTask& task, const std::vector<Linear*>& linears, const std::vector<at::Tensor>& gram,
+                                       const AwqClipOptions& options) {
   const WeightSpec& spec = task.spec.weights;
-  const std::map<SubsetKind, GroupGrams> grams = gather_grams(task, options.tokens);
+  struct Tile {
+    size_t linear;
+    int64_t row, rows;
+  };
+  std::vector<Tile> tiles;
+  std::vector<double> costs;
+  for (size_t l = 0; l < linears.size(); ++l) {
+    const int64_t outputs = linears[l]->weight_OI.size(0);
+    const int64_t step = spec.granularity == Granularity::tensor ? outputs : clip_row_tile;
+    for (int64_t row = 0; row < outputs; row += step) {
+      tiles.push_back({l, row, std::min(step, outputs - row)});
+      costs.push_back(static_cast<double>(tiles.back().rows));
+    }
+  }
+  const std::vector<int> member = spread(costs, task.team.size());
+  std::vector<at::Tensor> mine;
+  for (size_t t = 0; t < tiles.size(); ++t) {
+    if (member[t] != task.team.rank()) continue;
+    const Linear& linear = *linears[tiles[t].linear];
+    ClipSearch found =
+        search_clip(linear.weight_OI.narrow(0, tiles[t].row, tiles[t].rows), gram, spec, options, linear.name);
+    mine.insert(mine.end(), {found.weight_OI, found.ratio_OG, found.loss_OG, found.loss_unclipped_OG});
+    if (task.heartbeat) task.heartbeat();
+  }
+  const auto all = task.team.all_gather(mine);
+  std::vector<size_t> next(all.size(), 0);
+  std::vector<std::vector<std::vector<at::Tensor>>> parts(linears.size(), std::vector<std::vector<at::Tensor>>(4));
+  for (size_t t = 0; t < tiles.size(); ++t)
+    for (auto& part : parts[tiles[t].linear]) {
+      const auto from = static_cast<size_t>(member[t]);
+      part.push_back(all[from].at(next[from]++));
+    }
+  std::vector<ClipSearch> result;
+  for (const auto& part : parts) result.push_back({at::cat(part[0]), at::cat(part[1]), at::cat(part[2]), at::cat(part[3])});
+  return result;
+}
+
+}  // namespace
+
+void awq_clip(BlockTask& task, const AwqClipOptions& options) {
+  PTQ_CHECK(share_of(task).sequences > 0);
+  const WeightSpec& spec = task.spec.weights;
+  const std::map<SubsetKind, std::vector<at::Tensor>> grams = gather_grams(task, options.tokens);
   for (const SubsetKind kind : all_subsets) {
-    const std::vector<at::Tensor> gram = grams.at(kind).means();
-    for (Linear* linear : task.block.subset(kind)) {
-      if (linear == &task.block.q || linear == &task.block.k) continue;
-      ClipSearch found = search_clip(linear->weight_OI, gram, spec, options, linear->name);
-      const double loss = found.loss_OG.sum(1).mean().item<double>();
-      if (!std::isfinite(loss))
-        throw UserError(linear->name + ": weights or calibration activations are not finite");
-      linear->weight_OI = std::move(found.weight_OI);
-      task.metrics.push_back({linear->name, "clip_ratio", found.ratio_OG.mean().item<double>()});
-      task.metrics.push_back({linear->name, "clip_loss", loss});
-      task.metrics.push_back(
-          {linear->name, "clip_loss_unclipped", found.loss_unclipped_OG.sum(1).mean().item<double>()});
-      if (task.heartbeat) task.heartbeat();
+    std::vector<Linear*> linears = task.block.subset(kind);
+    std::erase_if(linears, [&](const Linear* l) { return l == &task.block.q || l == &task.block.k; });
+    const std::vector<ClipSearch> found = search_linears(task, linears, grams.at(kind), options);
+    for (size_t l = 0; l < linears.size(); ++l) {
+      const std::string& name = linears[l]->name;
+      const double loss = found[l].loss_OG.sum(1).mean().item<double>();
+      if (!std::isfinite(loss)) throw UserError(name + ": weights or calibration activations are not finite");
+      linears[l]->weight_OI = found[l].weight_OI;
+      task.metrics.push_back({name, "clip_ratio", found[l].ratio_OG.mean().item<double>()});
+      task.metrics.push_back({name, "clip_loss", loss});
+      task.metrics.push_back({name, "clip_loss_unclipped", found[l].loss_unclipped_OG.sum(1).mean().item<double>()});
     }
   }
   for (const Linear* linear : task.block.linears())
@@ -182,6 +242,7 @@ class AwqClipStep : public Step {
   explicit AwqClipStep(const AwqClipOptions& options) : options_(options) {}
   StepKind kind() const override { return StepKind::range; }
   bool needs_calibration() const override { return true; }
+  bool changes_block() const override { return true; }  // clips weights
   void run(BlockTask& task) const override { awq_clip(task, options_); }
 
  private:

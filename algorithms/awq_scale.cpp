@@ -15,34 +15,42 @@ namespace {
 
 // What the search of one subset needs of the calibration sequences, gathered on the unscaled block.
 struct SubsetActivations {
-  InputStatistics statistics;         // sum |x|; for o and down X^T X
-  std::vector<at::Tensor> inputs_TI;  // qkv, gate_up: by sequence
+  InputStatistics statistics;         // sum |x|; for o and down X^T X; of all sequences
+  Share share;                        // which sequences are this member's
+  std::vector<at::Tensor> inputs_TI;  // qkv, gate_up: those, by sequence
 };
 
 bool through_block(SubsetKind kind) { return kind == SubsetKind::qkv || kind == SubsetKind::gate_up; }
 
-std::string subset_label(const DecoderBlock& block, SubsetKind kind) {
-  return "model.layers." + std::to_string(block.index) + "/" + subset_name(kind);
-}
-
-std::map<SubsetKind, SubsetActivations> gather_activations(const BlockTask& task,
-                                                           const std::vector<SubsetKind>& subsets,
+std::map<SubsetKind, SubsetActivations> gather_activations(BlockTask& task, const std::vector<SubsetKind>& subsets,
                                                            int64_t samples) {
-  const auto last = samples > 0 ? std::min(samples, static_cast<int64_t>(task.inputs_TD.size()))
-                                : static_cast<int64_t>(task.inputs_TD.size());
-  const std::vector<at::Tensor> inputs_TD(task.inputs_TD.begin(), task.inputs_TD.begin() + last);
-  std::map<SubsetKind, StatisticsCollector> collectors;
-  for (const SubsetKind kind : subsets)
-    collectors.emplace(kind, StatisticsCollector(last, {.gram = !through_block(kind), .absolute = true}));
+  const Share all = share_of(task);
+  const Share share = samples > 0 ? all.only_first(samples) : all;
+  const std::vector<at::Tensor> inputs_TD(task.inputs_TD.begin(), task.inputs_TD.begin() + (share.last - share.first));
   std::map<SubsetKind, SubsetActivations> result;
+  const bool known = task.shared && share.sequences == all.sequences;
+  if (known)
+    for (auto& [kind, statistics] : subset_statistics(task, subsets, {.gram = true, .absolute = true}))
+      result[kind].statistics = statistics;
+
+  std::map<SubsetKind, StatisticsCollector> collectors;
+  std::vector<SubsetKind> visited;
+  for (const SubsetKind kind : subsets) {
+    if (!known) collectors.emplace(kind, StatisticsCollector(share, {.gram = !through_block(kind), .absolute = true}));
+    if (!known || through_block(kind)) visited.push_back(kind);
+  }
   visit_subset_inputs(
-      task.block, inputs_TD, task.context, subsets,
+      task.block, inputs_TD, task.context, visited,
       [&](SubsetKind kind, int64_t, const at::Tensor& x_TI) {
-        collectors.at(kind).add(x_TI);
+        if (!known) collectors.at(kind).add(x_TI);
         if (through_block(kind)) result[kind].inputs_TI.push_back(x_TI);
       },
       task.heartbeat);
-  for (auto& [kind, collector] : collectors) result[kind].statistics = collector.finish();
+  for (auto& [kind, collector] : collectors) {
+    result[kind].statistics = collector.finish(task.team);
+    count_statistics(task, kind);
+  }
+  for (const SubsetKind kind : subsets) result[kind].share = share;
   return result;
 }
 
@@ -57,39 +65,70 @@ double squared_error(const at::Tensor& a, const at::Tensor& b) {
   return (a - b).square_().sum().item<double>();
 }
 
-// The loss of a candidate, for one subset of one block. Computes with a copy: the task's block stays as it
-// is.
-class Loss {
+// The losses of all candidates, for one subset of one block. Computes with a copy: the task's block stays as it
+// is. Through the block, each member sums over its sequences; through one linear, each does some candidates.
+class Losses {
  public:
-  Loss(const BlockTask& task, SubsetKind kind, const SubsetActivations& activations,
-       const RangeOptions& range)
-      : task_(task), kind_(kind), activations_(activations), range_(range), trial_(task.block) {
-    if (!through_block(kind)) return;
-    for (const at::Tensor& x_TI : activations.inputs_TI) outputs_TD_.push_back(output(x_TI));
+  Losses(const BlockTask& task, SubsetKind kind, const SubsetActivations& activations, const RangeOptions& range)
+      : task_(task), kind_(kind), activations_(activations), range_(range), trial_(task.block) {}
+
+  std::vector<double> operator()(const std::vector<at::Tensor>& scales) {
+    return through_block(kind_) ? block_losses(scales) : linear_losses(scales);
   }
 
-  double operator()(const at::Tensor& scale_C) {
+ private:
+  void round_with(const at::Tensor& scale_C) {
     const at::Tensor scale_1I = column_scale_I(task_.block, kind_, scale_C).unsqueeze(0);
     const std::vector<Linear*> originals = task_.block.subset(kind_), trials = trial_.subset(kind_);
     for (size_t i = 0; i < trials.size(); ++i)
       trials[i]->weight_OI = rounded(*originals[i], scale_1I, task_.spec.weights, range_);
-    return through_block(kind_) ? block_loss() : linear_loss(*originals[0], *trials[0]);
   }
 
- private:
   at::Tensor output(const at::Tensor& x_TI) const {
     const at::Tensor x_BTI = x_TI.unsqueeze(0);
     return kind_ == SubsetKind::qkv ? trial_.attention(x_BTI, task_.context)
                                     : trial_.mlp(x_BTI, task_.context);
   }
 
-  double block_loss() const {
-    double sum = 0;
-    for (size_t n = 0; n < outputs_TD_.size(); ++n) {
-      sum += squared_error(output(activations_.inputs_TI[n]), outputs_TD_[n]);
-      if (task_.heartbeat) task_.heartbeat();
+  std::vector<double> block_losses(const std::vector<at::Tensor>& scales) {
+    const std::vector<at::Tensor>& inputs_TI = activations_.inputs_TI;
+    const Share& share = activations_.share;
+    std::vector<at::Tensor> outputs_TD;  // full precision, by sequence
+    for (const at::Tensor& x_TI : inputs_TI) outputs_TD.push_back(output(x_TI));
+    const auto count = static_cast<int64_t>(scales.size()), held = static_cast<int64_t>(inputs_TI.size());
+    const at::Tensor errors_NC = at::zeros({held, count}, at::kDouble);
+    for (int64_t c = 0; c < count; ++c) {
+      round_with(scales[static_cast<size_t>(c)]);
+      for (int64_t n = 0; n < held; ++n) {
+        const auto sequence = static_cast<size_t>(n);
+        errors_NC[n][c] = squared_error(output(inputs_TI[sequence]), outputs_TD[sequence]);
+        if (task_.heartbeat) task_.heartbeat();
+      }
     }
-    return sum / static_cast<double>(activations_.statistics.tokens * outputs_TD_[0].size(-1));
+    ShardTree tree;
+    for (int64_t n = 0; n < held; n += share.shard)
+      tree.add((share.first + n) / share.shard,
+               {.sums = {errors_NC.slice(0, n, std::min(held, n + share.shard)).sum(0)}, .maxima = {}});
+    const at::Tensor sum_C = task_.team.sum(std::move(tree)).sums.at(0);
+    std::vector<double> losses;
+    for (int64_t c = 0; c < count; ++c)
+      losses.push_back(sum_C[c].item<double>() /
+                       static_cast<double>(activations_.statistics.tokens * task_.block.input_norm_D.size(0)));
+    return losses;
+  }
+
+  std::vector<double> linear_losses(const std::vector<at::Tensor>& scales) {
+    const int members = task_.team.size();
+    std::vector<double> mine;
+    for (size_t c = static_cast<size_t>(task_.team.rank()); c < scales.size(); c += static_cast<size_t>(members)) {
+      round_with(scales[c]);
+      mine.push_back(linear_loss(*task_.block.subset(kind_)[0], *trial_.subset(kind_)[0]));
+    }
+    const auto all = task_.team.all_gather({at::tensor(mine, at::kDouble)});
+    std::vector<double> losses;
+    for (size_t c = 0; c < scales.size(); ++c)
+      losses.push_back(all[c % members][0][static_cast<int64_t>(c) / members].item<double>());
+    return losses;
   }
 
   double linear_loss(const Linear& original, const Linear& trial) const {
@@ -104,7 +143,6 @@ class Loss {
   const SubsetActivations& activations_;
   const RangeOptions& range_;
   DecoderBlock trial_;
-  std::vector<at::Tensor> outputs_TD_;  // full precision, by sequence
 };
 
 // Mean over the columns that share a channel of what precedes the subset: more than one only for o with
@@ -131,16 +169,17 @@ ScaleSearch search(const BlockTask& task, SubsetKind kind, const SubsetActivatio
   const double last = static_cast<double>(options.endpoint ? options.grid - 1 : options.grid);
   for (int64_t n = 0; n < options.grid; ++n) result.candidates.push_back({static_cast<double>(n) / last, 0});
 
-  Loss loss(task, kind, activations, options.range);
+  std::vector<at::Tensor> scales;
+  for (const ScaleCandidate& candidate : result.candidates)
+    scales.push_back(candidate.ratio ? awq_scale_C(x_C, w_C, *candidate.ratio) : at::ones_like(x_C));
+  const std::vector<double> losses = Losses(task, kind, activations, options.range)(scales);
   double best = std::numeric_limits<double>::infinity();
   for (size_t i = 0; i < result.candidates.size(); ++i) {
-    ScaleCandidate& candidate = result.candidates[i];
-    const at::Tensor scale_C = candidate.ratio ? awq_scale_C(x_C, w_C, *candidate.ratio) : at::ones_like(x_C);
-    candidate.loss = loss(scale_C);
-    if (!(candidate.loss < best)) continue;
-    best = candidate.loss;
+    result.candidates[i].loss = losses[i];
+    if (!(losses[i] < best)) continue;
+    best = losses[i];
     result.best = i;
-    result.scale_C = scale_C;
+    result.scale_C = scales[i];
   }
   if (!result.scale_C.defined())
     throw UserError(label + ": no scale gives a finite loss (NaN or infinite weights or calibration inputs)");
@@ -192,7 +231,7 @@ std::map<SubsetKind, ScaleSearch> awq_scale(BlockTask& task, const AwqScaleOptio
     const bool grouped = kind == SubsetKind::o && task.block.heads != task.block.kv_heads;
     if (!grouped || options.gqa == GqaScale::group) subsets.push_back(kind);
   }
-  PTQ_CHECK(!task.inputs_TD.empty());
+  PTQ_CHECK(share_of(task).sequences > 0);
 
   // All activations are those of the unscaled block. Folding one subset changes another's weights only row by
   // row (up, v), which a grid along rows follows; a tensor grid is searched on the weights as they then are.

@@ -7,10 +7,14 @@
 // the stream's size for each sequence). Without it all four Hessians come from one pass through the
 // unquantized block, and no input is kept.
 //
+// In a team each member brings its sequences' part of a Hessian, one member factors it, and all solve row tiles.
+//
 // Layer metrics: loss (gptq_solver.h), damping (the fraction that was needed), seconds (of the solve; varies
 // from run to run).
+#include <array>
 #include <chrono>
 #include <cmath>
+#include <map>
 
 #include "algorithms/gptq_solver.h"
 #include "algorithms/method.h"
@@ -35,31 +39,43 @@ class GptqStep : public Step {
   bool needs_calibration() const override { return true; }
 
   void run(BlockTask& task) const override {
-    PTQ_CHECK(!task.inputs_TD.empty());
+    PTQ_CHECK(share_of(task).sequences > 0);
     for (const Linear* linear : task.block.linears()) check_finite(linear->weight_OI, linear->name);
     if (options_.true_sequential) {
       run_sequential(task);
       return;
     }
-    auto statistics = subset_statistics(task.block, task.inputs_TD, task.context, all_subsets, {.gram = true},
-                                        task.heartbeat);
+    auto statistics = subset_statistics(task, all_subsets, {.gram = true});
+    std::map<SubsetKind, HessianFactor> factors;
     for (const SubsetKind kind : all_subsets) {
-      solve_subset(task, kind, std::move(statistics.at(kind)));
+      factors[kind] = factor_on(task, kind, owner_of(task, kind), statistics.at(kind));
       statistics.erase(kind);
+    }
+    for (const SubsetKind kind : all_subsets) {
+      share_factor(task, owner_of(task, kind), factors.at(kind));
+      solve_subset(task, kind, factors.at(kind));
+      factors.erase(kind);
     }
   }
 
  private:
+  // Subsets' Hessians are factored by different members.
+  static int owner_of(const BlockTask& task, SubsetKind kind) { return static_cast<int>(kind) % task.team.size(); }
+
   void run_sequential(BlockTask& task) const {
     const DecoderBlock& block = task.block;
     const auto& inputs = task.inputs_TD;
     const auto collect = [&](SubsetKind kind, const std::function<void(size_t, StatisticsCollector&)>& each) {
-      StatisticsCollector collector(static_cast<int64_t>(inputs.size()), {.gram = true});
+      StatisticsCollector collector(share_of(task), {.gram = true});
       for (size_t n = 0; n < inputs.size(); ++n) {
         each(n, collector);
         if (task.heartbeat) task.heartbeat();
       }
-      solve_subset(task, kind, collector.finish());
+      const int owner = owner_of(task, kind);
+      HessianFactor factor = factor_on(task, kind, owner, collector.finish(task.team, owner));
+      count_statistics(task, kind);
+      share_factor(task, owner, factor);
+      solve_subset(task, kind, factor);
     };
     // Runs `piece` with a context that gives the input of `kind` to `take`.
     const auto tapped = [&](SubsetKind kind, const std::function<void(const at::Tensor&)>& take) {
@@ -70,9 +86,18 @@ class GptqStep : public Step {
       return context;
     };
 
-    collect(SubsetKind::qkv, [&](size_t n, StatisticsCollector& collector) {
-      collector.add(block.input_norm(inputs[n].unsqueeze(0)).flatten(0, -2));
-    });
+    if (task.shared) {  // the one subset whose input no rounding of this block has touched
+      const std::array first = {SubsetKind::qkv};
+      const auto statistics = subset_statistics(task, first, {.gram = true});
+      const int owner = owner_of(task, SubsetKind::qkv);
+      HessianFactor factor = factor_on(task, SubsetKind::qkv, owner, statistics.at(SubsetKind::qkv));
+      share_factor(task, owner, factor);
+      solve_subset(task, SubsetKind::qkv, factor);
+    } else {
+      collect(SubsetKind::qkv, [&](size_t n, StatisticsCollector& collector) {
+        collector.add(block.input_norm(inputs[n].unsqueeze(0)).flatten(0, -2));
+      });
+    }
     std::vector<at::Tensor> stream(inputs.size());  // inputs of `o`, then h + attention
     collect(SubsetKind::o, [&](size_t n, StatisticsCollector& collector) {
       block.attention(block.input_norm(inputs[n].unsqueeze(0)),
@@ -91,32 +116,93 @@ class GptqStep : public Step {
     });
   }
 
-  void solve_subset(BlockTask& task, SubsetKind kind, InputStatistics statistics) const {
+  // On the owner; elsewhere nothing.
+  HessianFactor factor_on(const BlockTask& task, SubsetKind kind, int owner, const InputStatistics& statistics) const {
+    if (task.team.rank() != owner) return {};
+    return factor_hessian(hessian_of(statistics), options_.percdamp, options_.act_order,
+                          task.block.subset(kind).front()->name);
+  }
+
+  // The owner's factor becomes everybody's: no two processors need to factor with the same bits.
+  static void share_factor(const BlockTask& task, int owner, HessianFactor& factor) {
+    std::vector<at::Tensor> parts;
+    if (task.team.rank() == owner) {
+      const at::Tensor damping = at::scalar_tensor(factor.damping, at::kDouble);
+      parts = {factor.upper_II, factor.dead_I, damping};
+      if (factor.order_I.defined()) parts.push_back(factor.order_I);
+    }
+    task.team.broadcast(parts, owner);
+    factor.upper_II = parts.at(0);
+    factor.dead_I = parts.at(1);
+    factor.damping = parts.at(2).item<double>();
+    if (parts.size() > 3) factor.order_I = parts.at(3);
+  }
+
+  // Row tiles of the subset's linears over the team.
+  void solve_subset(BlockTask& task, SubsetKind kind, const HessianFactor& factor) const {
     const std::vector<Linear*> linears = task.block.subset(kind);
-    const at::Tensor hessian_II = hessian_of(std::move(statistics));
-    const HessianFactor factor =
-        factor_hessian(hessian_II, options_.percdamp, options_.act_order, linears.front()->name);
     const WeightSpec& spec = task.spec.weights;
     const bool fits = spec.granularity == Granularity::group && !options_.static_groups;
-    for (Linear* linear : linears) {
-      const auto start = std::chrono::steady_clock::now();
+    std::vector<GptqProblem> problems;
+    std::vector<double> rows;  // of each tile, over all linears
+    for (const Linear* linear : linears) {
       const auto grid = task.grids.find(linear->name);
       PTQ_CHECK(grid != task.grids.end());
-      GptqSolution solution = gptq_solve({.weight_OI = linear->weight_OI,
-                                          .factor = factor,
-                                          .spec = spec,
-                                          .grid = grid->second,
-                                          .fit_group = fits ? task.fit_group : nullptr,
-                                          .block_size = options_.block_size});
+      problems.push_back({.weight_OI = linear->weight_OI,
+                          .factor = factor,
+                          .spec = spec,
+                          .grid = grid->second,
+                          .fit_group = fits ? task.fit_group : nullptr,
+                          .block_size = options_.block_size});
+      for (int64_t t = 0; t < gptq_tiles(problems.back()); ++t)
+        rows.push_back(static_cast<double>(std::min(row_tile, linear->weight_OI.size(0) - t * row_tile)));
+    }
+    const std::vector<int> member = spread(rows, task.team.size());
+
+    // A tile as tensors: codes, {loss, seconds}, and scale and zero where groups are fitted.
+    std::vector<at::Tensor> mine;
+    size_t index = 0;
+    for (const GptqProblem& problem : problems) {
+      for (int64_t t = 0; t < gptq_tiles(problem); ++t, ++index) {
+        if (member[index] != task.team.rank()) continue;
+        const auto start = std::chrono::steady_clock::now();
+        const GptqTile tile = gptq_solve_tile(problem, t);
+        const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+        mine.push_back(tile.codes);
+        mine.push_back(at::tensor({tile.loss, seconds.count()}, at::kDouble));
+        if (fits) mine.insert(mine.end(), {tile.scale, tile.zero});
+        if (task.heartbeat) task.heartbeat();
+      }
+    }
+    const std::vector<std::vector<at::Tensor>> all = task.team.all_gather(mine);
+
+    std::vector<size_t> next(all.size(), 0);
+    index = 0;
+    for (size_t l = 0; l < linears.size(); ++l) {
+      std::vector<GptqTile> tiles;
+      double seconds = 0;
+      for (int64_t t = 0; t < gptq_tiles(problems[l]); ++t, ++index) {
+        const auto from = static_cast<size_t>(member[index]);
+        const auto take = [&] { return all[from].at(next[from]++); };
+        GptqTile tile;
+        tile.codes = take();
+        const at::Tensor about = take();
+        tile.loss = about[0].item<double>();
+        seconds += about[1].item<double>();
+        if (fits) {
+          tile.scale = take();
+          tile.zero = take();
+        }
+        tiles.push_back(std::move(tile));
+      }
+      GptqSolution solution = gptq_assemble(problems[l], tiles);
       if (!std::isfinite(solution.loss))
-        throw UserError({{}, 0, linear->name},
+        throw UserError({{}, 0, linears[l]->name},
                         "GPTQ overflowed: weights or calibration activations are too large");
-      linear->set_quantized(std::move(solution.weight));
-      const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
-      task.metrics.push_back({linear->name, "loss", solution.loss});
-      task.metrics.push_back({linear->name, "damping", factor.damping});
-      task.metrics.push_back({linear->name, "seconds", seconds.count()});
-      if (task.heartbeat) task.heartbeat();
+      linears[l]->set_quantized(std::move(solution.weight));
+      task.metrics.push_back({linears[l]->name, "loss", solution.loss});
+      task.metrics.push_back({linears[l]->name, "damping", factor.damping});
+      task.metrics.push_back({linears[l]->name, "seconds", seconds});
     }
   }
 

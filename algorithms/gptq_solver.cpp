@@ -200,31 +200,44 @@ class TileSolver {
 
 }  // namespace
 
-GptqSolution gptq_solve(const GptqProblem& problem) {
-  PTQ_CHECK(problem.block_size >= 1);
-  const int64_t rows = problem.weight_OI.size(0), columns = problem.weight_OI.size(1);
-  PTQ_CHECK_EQ(problem.factor.upper_II.size(0), columns);
-  PTQ_CHECK(problem.factor.upper_II.is_contiguous() && problem.factor.upper_II.scalar_type() == at::kFloat);
+int64_t gptq_tiles(const GptqProblem& problem) {
+  return (problem.weight_OI.size(0) + row_tile - 1) / row_tile;
+}
 
+GptqTile gptq_solve_tile(const GptqProblem& problem, int64_t t) {
+  PTQ_CHECK(problem.block_size >= 1);
+  PTQ_CHECK_EQ(problem.factor.upper_II.size(0), problem.weight_OI.size(1));
+  PTQ_CHECK(problem.factor.upper_II.is_contiguous() && problem.factor.upper_II.scalar_type() == at::kFloat);
+  TileSolver solver(problem, t * row_tile, std::min(row_tile, problem.weight_OI.size(0) - t * row_tile));
+  solver.run();
+  GptqTile tile;
+  tile.codes = solver.codes();
+  for (const double loss : solver.losses()) tile.loss += loss;
+  if (!solver.fits_groups()) return tile;
+  std::vector<at::Tensor> scale, zero;
+  for (const QuantGrid& grid : solver.fitted()) {
+    scale.push_back(grid.scale_OG);
+    zero.push_back(grid.zero_OG);
+  }
+  tile.scale = at::cat(scale, 1);
+  tile.zero = at::cat(zero, 1);
+  return tile;
+}
+
+GptqSolution gptq_assemble(const GptqProblem& problem, const std::vector<GptqTile>& tiles) {
+  const int64_t columns = problem.weight_OI.size(1);
   GptqSolution solution;
   std::vector<at::Tensor> codes, scales, zeros;
-  for (int64_t row = 0; row < rows; row += row_tile) {
-    TileSolver tile(problem, row, std::min(row_tile, rows - row));
-    tile.run();
-    codes.push_back(tile.codes());
-    for (const double loss : tile.losses()) solution.loss += loss;
-    if (!tile.fits_groups()) continue;
-    std::vector<at::Tensor> scale, zero;
-    for (const QuantGrid& grid : tile.fitted()) {
-      scale.push_back(grid.scale_OG);
-      zero.push_back(grid.zero_OG);
-    }
-    scales.push_back(at::cat(scale, 1));
-    zeros.push_back(at::cat(zero, 1));
+  for (const GptqTile& tile : tiles) {
+    codes.push_back(tile.codes);
+    scales.push_back(tile.scale);
+    zeros.push_back(tile.zero);
+    solution.loss += tile.loss;
   }
   QuantizedWeight& result = solution.weight;
   result.bits = problem.spec.bits;
   result.codes_OI = at::cat(codes, 0);
+  PTQ_CHECK_EQ(result.codes_OI.sizes(), problem.weight_OI.sizes());
   result.grid = problem.grid;
   at::Tensor position;  // of each column
   if (problem.factor.order_I.defined()) {
@@ -238,6 +251,12 @@ GptqSolution gptq_solve(const GptqProblem& problem) {
     result.grid.group_of_column_I = position.defined() ? groups.index_select(0, position) : groups;
   }
   return solution;
+}
+
+GptqSolution gptq_solve(const GptqProblem& problem) {
+  std::vector<GptqTile> tiles;
+  for (int64_t t = 0; t < gptq_tiles(problem); ++t) tiles.push_back(gptq_solve_tile(problem, t));
+  return gptq_assemble(problem, tiles);
 }
 
 }  // namespace ptq

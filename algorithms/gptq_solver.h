@@ -8,8 +8,8 @@
 // groups to weights without the updates of the running block when group_size is below block_size; see
 // docs/fidelity.md.
 //
-// Rows are independent given U. They are solved in tiles of `row_tile`, each a function of its own rows only,
-// so that tiles may later go to different ranks without a change of bits. Deterministic for a fixed thread
+// Rows are independent given U. They are solved in tiles of `row_tile`, each a function of its own rows only:
+// tiles go to different ranks without a change of bits. Deterministic for a fixed thread
 // count; block_size changes low bits only. Cost: O I^2 flops, most of it matrix products. Memory: two copies
 // of a tile of W.
 #pragma once
@@ -17,6 +17,7 @@
 #include <ATen/ATen.h>
 
 #include <functional>
+#include <vector>
 
 #include "algorithms/hessian.h"
 #include "quant/grid.h"
@@ -24,7 +25,7 @@
 
 namespace ptq {
 
-constexpr int64_t row_tile = 1024;
+constexpr int64_t row_tile = 128;
 
 struct GptqProblem {
   at::Tensor weight_OI;  // float32, finite
@@ -41,7 +42,17 @@ struct GptqSolution {
   double loss = 0;  // sum of e^2 / 2: half of tr((W - Q) H (W - Q)^T) with the damped H
 };
 
-// Columns that are dead are rounded as if they were 0.
+// Rows [t * row_tile, ...) of the solution, columns in processing order; scale and zero [rows, groups] where groups are fitted, else
+// undefined.
+struct GptqTile {
+  at::Tensor codes, scale, zero;
+  double loss = 0;
+};
+int64_t gptq_tiles(const GptqProblem& problem);
+GptqTile gptq_solve_tile(const GptqProblem& problem, int64_t t);
+GptqSolution gptq_assemble(const GptqProblem& problem, const std::vector<GptqTile>& tiles);  // all, in order
+
+// All of it. Columns that are dead are rounded as if they were 0.
 GptqSolution gptq_solve(const GptqProblem& problem);
 
 }  // namespace ptq

@@ -12,9 +12,9 @@ constexpr double first_raise = 1e-4;  // when percdamp is smaller
 
 }  // namespace
 
-at::Tensor hessian_of(InputStatistics statistics) {
+at::Tensor hessian_of(const InputStatistics& statistics) {
   PTQ_CHECK(statistics.sequences > 0 && statistics.gram_II.defined());
-  return statistics.gram_II.mul_(2.0 / static_cast<double>(statistics.sequences));
+  return statistics.gram_II * (2.0 / static_cast<double>(statistics.sequences));
 }
 
 HessianFactor factor_hessian(const at::Tensor& hessian_II, double percdamp, bool act_order,
@@ -49,7 +49,7 @@ HessianFactor factor_hessian(const at::Tensor& hessian_II, double percdamp, bool
         return factor;
       }
     }
-    PTQ_CHECK(factor.damping < max_damping, +what + ": Hessian is not positive semidefinite");
+    PTQ_CHECK(factor.damping < max_damping, what + ": Hessian is not positive semidefinite");
   }
 }
 

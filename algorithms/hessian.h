@@ -19,8 +19,8 @@ struct HessianFactor {
   double damping = 0;  // the fraction of mean(diag H) that was added
 };
 
-// (2 / sequences) X^T X. Takes the statistics' gram as its storage.
-at::Tensor hessian_of(InputStatistics statistics);
+// (2 / sequences) X^T X
+at::Tensor hessian_of(const InputStatistics& statistics);
 
 // percdamp * mean(diag H) is added to the diagonal; when the Cholesky factorization fails, 10 times as much,
 // and so on up to 10 times the mean. Dead columns get H_dd = 1. act_order: columns by falling diag H, equal

@@ -99,6 +99,11 @@ bool Method::needs_calibration() const {
   return std::any_of(made.begin(), made.end(), [](const auto& step) { return step->needs_calibration(); });
 }
 
+bool Method::draws() const {
+  const auto made = make_steps();
+  return std::any_of(made.begin(), made.end(), [](const auto& step) { return step->draws(); });
+}
+
 std::vector<std::unique_ptr<Step>> Method::make_steps() const {
   std::vector<std::unique_ptr<Step>> made;
   for (const StepConfig& config : steps)
@@ -177,11 +182,14 @@ Json to_json(const Method& method) {
   return value;
 }
 
+void run_step(const Step& step, BlockTask& task) {
+  if (step.kind() == StepKind::range) task.fit_group = nullptr;  // the last range step's rule holds
+  step.run(task);
+  if (step.changes_block()) task.shared = nullptr;
+}
+
 void quantize_block(const Method& method, BlockTask& task) {
-  for (const auto& step : method.make_steps()) {
-    if (step->kind() == StepKind::range) task.fit_group = nullptr;  // the last range step's rule holds
-    step->run(task);
-  }
+  for (const auto& step : method.make_steps()) run_step(*step, task);
   for (const Linear* linear : task.block.linears()) PTQ_CHECK(linear->quantized != nullptr);
 }
 

@@ -21,6 +21,7 @@ struct Method {
   InputStream input = InputStream::quantized_prefix;
   std::vector<StepConfig> steps;
 
+  bool draws() const;              // reads the seed
   bool needs_calibration() const;  // false: calibration sets and seeds make no difference, the axes collapse
   std::vector<std::unique_ptr<Step>> make_steps() const;
 };
@@ -39,6 +40,8 @@ using MethodRegistry = Registry<MethodPreset>;
 Method method_from_json(const Json& value, const std::string& where_key);
 Json to_json(const Method& method);  // without the name: what is hashed
 
+// Runs one step of a chain, and keeps what later steps may rely on.
+void run_step(const Step& step, BlockTask& task);
 // Runs the chain on one block.
 void quantize_block(const Method& method, BlockTask& task);
 

@@ -7,7 +7,6 @@
 namespace ptq {
 namespace {
 
-constexpr int64_t max_shards = 16;
 constexpr int64_t gram_tile = 256;  // columns
 
 bool wanted(std::span<const SubsetKind> kinds, SubsetKind kind) {
@@ -19,18 +18,6 @@ bool wanted(std::span<const SubsetKind> kinds, SubsetKind kind) {
 at::Tensor InputStatistics::abs_mean_I() const {
   PTQ_CHECK(tokens > 0);
   return abs_sum_I.div(static_cast<double>(tokens)).to(at::kFloat);
-}
-
-void InputStatistics::merge(const InputStatistics& other) {
-  PTQ_CHECK_EQ(gram_II.defined(), other.gram_II.defined());
-  PTQ_CHECK_EQ(abs_sum_I.defined(), other.abs_sum_I.defined());
-  sequences += other.sequences;
-  tokens += other.tokens;
-  if (gram_II.defined()) gram_II.add_(other.gram_II);
-  if (abs_sum_I.defined()) {
-    abs_sum_I.add_(other.abs_sum_I);
-    abs_max_I = at::maximum(abs_max_I, other.abs_max_I);
-  }
 }
 
 void add_gram_upper(const at::Tensor& x_TI, at::Tensor& gram_II) {
@@ -55,58 +42,54 @@ void mirror_upper(at::Tensor& square_II) {
   }
 }
 
-StatisticsCollector::StatisticsCollector(int64_t sequences, StatisticsKinds kinds)
-    : sequences_(sequences), shard_size_((sequences + max_shards - 1) / max_shards), kinds_(kinds) {
-  PTQ_CHECK(sequences >= 1);
+StatisticsCollector::StatisticsCollector(Share share, StatisticsKinds kinds) : share_(share), kinds_(kinds) {
+  PTQ_CHECK(share.sequences >= 1 && share.shard >= 1 && (kinds.gram || kinds.absolute));
 }
 
+// A shard's sums: {sequences, tokens}, X^T X and sum |x| where asked for; its maximum: greatest |x|.
 void StatisticsCollector::add(const at::Tensor& x_TI) {
   PTQ_CHECK(x_TI.dim() == 2 && x_TI.scalar_type() == at::kFloat);
-  PTQ_CHECK(seen_ < sequences_);
-  const int64_t columns = x_TI.size(1);
-  if (in_shard_ == 0) {
+  const int64_t sequence = share_.first + seen_, size = share_.shard, columns = x_TI.size(1);
+  PTQ_CHECK(sequence < share_.last);
+  if (sequence % size == 0) {
     shard_ = {};
-    if (kinds_.gram) shard_.gram_II = at::zeros({columns, columns}, at::kFloat);
+    shard_.sums.push_back(at::zeros({2}, at::kLong));
+    if (kinds_.gram) shard_.sums.push_back(at::zeros({columns, columns}, at::kFloat));
     if (kinds_.absolute) {
-      shard_.abs_sum_I = at::zeros({columns}, at::kDouble);
-      shard_.abs_max_I = at::zeros({columns}, at::kFloat);
+      shard_.sums.push_back(at::zeros({columns}, at::kDouble));
+      shard_.maxima.push_back(at::zeros({columns}, at::kFloat));
     }
   }
-  if (kinds_.gram) add_gram_upper(x_TI, shard_.gram_II);
+  auto* counts = shard_.sums[0].mutable_data_ptr<int64_t>();
+  counts[0] += 1;
+  counts[1] += x_TI.size(0);
+  if (kinds_.gram) add_gram_upper(x_TI, shard_.sums[1]);
   if (kinds_.absolute) {
     const at::Tensor absolute = x_TI.abs();
-    shard_.abs_sum_I.add_(absolute.sum(0).to(at::kDouble));
-    shard_.abs_max_I = at::maximum(shard_.abs_max_I, absolute.amax(0));
+    shard_.sums.back().add_(absolute.sum(0).to(at::kDouble));
+    shard_.maxima[0] = at::maximum(shard_.maxima[0], absolute.amax(0));
   }
-  shard_.sequences += 1;
-  shard_.tokens += x_TI.size(0);
   ++seen_;
-  if (++in_shard_ == shard_size_ || seen_ == sequences_) close_shard();
+  if ((sequence + 1) % size == 0 || sequence + 1 == share_.sequences) tree_.add(sequence / size, std::move(shard_));
 }
 
-void StatisticsCollector::close_shard() {
-  int level = 0;
-  InputStatistics sum = std::move(shard_);
-  while (!nodes_.empty() && nodes_.back().first == level) {
-    nodes_.back().second.merge(sum);
-    sum = std::move(nodes_.back().second);
-    nodes_.pop_back();
-    ++level;
+InputStatistics StatisticsCollector::finish(const Team& team, int owner) {
+  PTQ_CHECK_EQ(share_.first + seen_, share_.last);
+  const Partial total = team.sum(std::move(tree_), owner);
+  InputStatistics result;
+  if (total.sums.empty()) return result;
+  const auto* counts = total.sums[0].const_data_ptr<int64_t>();
+  result.sequences = counts[0];
+  result.tokens = counts[1];
+  if (kinds_.gram) {
+    result.gram_II = total.sums[1];
+    mirror_upper(result.gram_II);
   }
-  nodes_.emplace_back(level, std::move(sum));
-  in_shard_ = 0;
-}
-
-InputStatistics StatisticsCollector::finish() {
-  PTQ_CHECK_EQ(seen_, sequences_);
-  while (nodes_.size() > 1) {
-    nodes_[nodes_.size() - 2].second.merge(nodes_.back().second);
-    nodes_.pop_back();
+  if (kinds_.absolute) {
+    result.abs_sum_I = total.sums.back();
+    result.abs_max_I = total.maxima[0];
   }
-  InputStatistics sum = std::move(nodes_.back().second);
-  nodes_.clear();
-  if (kinds_.gram) mirror_upper(sum.gram_II);
-  return sum;
+  return result;
 }
 
 void visit_subset_inputs(const DecoderBlock& block, const std::vector<at::Tensor>& inputs_TD,
@@ -145,17 +128,36 @@ std::vector<at::Tensor> subset_inputs(const DecoderBlock& block, const std::vect
   return result;
 }
 
-std::map<SubsetKind, InputStatistics> subset_statistics(
-    const DecoderBlock& block, const std::vector<at::Tensor>& inputs_TD, const ForwardContext& context,
-    std::span<const SubsetKind> kinds, StatisticsKinds what, const std::function<void()>& heartbeat) {
-  std::map<SubsetKind, StatisticsCollector> collectors;
-  for (const SubsetKind kind : kinds)
-    collectors.emplace(kind, StatisticsCollector(static_cast<int64_t>(inputs_TD.size()), what));
-  visit_subset_inputs(
-      block, inputs_TD, context, kinds,
-      [&](SubsetKind kind, int64_t, const at::Tensor& x_TI) { collectors.at(kind).add(x_TI); }, heartbeat);
+void count_statistics(BlockTask& task, SubsetKind kind) {
+  const std::string label = subset_label(task.block, kind);
+  for (LayerMetric& metric : task.metrics)
+    if (metric.layer == label && metric.name == "statistics") {
+      metric.value += 1;
+      return;
+    }
+  task.metrics.push_back({label, "statistics", 1});
+}
+
+std::map<SubsetKind, InputStatistics> subset_statistics(BlockTask& task, std::span<const SubsetKind> kinds,
+                                                        StatisticsKinds what) {
   std::map<SubsetKind, InputStatistics> result;
-  for (auto& [kind, collector] : collectors) result.emplace(kind, collector.finish());
+  std::vector<SubsetKind> missing;
+  if (task.shared) what = {.gram = true, .absolute = true};
+  for (const SubsetKind kind : kinds) {
+    if (task.shared && task.shared->of_subset.count(kind)) result[kind] = task.shared->of_subset.at(kind);
+    else missing.push_back(kind);
+  }
+  if (missing.empty()) return result;
+  std::map<SubsetKind, StatisticsCollector> collectors;
+  for (const SubsetKind kind : missing) collectors.emplace(kind, StatisticsCollector(share_of(task), what));
+  visit_subset_inputs(
+      task.block, task.inputs_TD, task.context, missing,
+      [&](SubsetKind kind, int64_t, const at::Tensor& x_TI) { collectors.at(kind).add(x_TI); }, task.heartbeat);
+  for (auto& [kind, collector] : collectors) {
+    result[kind] = collector.finish(task.team);
+    if (task.shared) task.shared->of_subset[kind] = result[kind];
+    count_statistics(task, kind);
+  }
   return result;
 }
 

@@ -1,10 +1,6 @@
-// Statistics of the inputs of a block's subsets, collected in one pass without keeping the inputs.
-//
-// Order of addition. n sequences are cut into at most 16 shards of ceil(n / 16) adjacent sequences. A shard
-// adds its sequences one by one, each as one matrix product; shards are added in a binary tree over their
-// indices: node [a, b) is node [a, m) + node [m, b), m - a the greatest power of two below b - a. Nothing of
-// this depends on who computes a shard: ranks that each take some shards and combine them in this tree get
-// the bits that one rank gets.
+// Statistics of the inputs of a block's subsets, collected in one pass without keeping the inputs. Sums run
+// over sequences in the shards' tree (shards.h); a sequence is one matrix product. Members of a team collect
+// their own sequences and join them: the bits are those of one rank with all sequences.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -15,6 +11,8 @@
 #include <utility>
 #include <vector>
 
+#include "algorithms/shards.h"
+#include "algorithms/step.h"
 #include "models/decoder.h"
 
 namespace ptq {
@@ -31,25 +29,24 @@ struct InputStatistics {
   at::Tensor abs_max_I;  // float32
 
   at::Tensor abs_mean_I() const;  // float32
-  // Adds the statistics of other sequences. Both have the same kinds.
-  void merge(const InputStatistics& other);
 };
 
 class StatisticsCollector {
  public:
-  StatisticsCollector(int64_t sequences, StatisticsKinds kinds);
-  // x_TI: the input of sequence 0, 1, 2, ... in turn; float32.
+  // Of the sequences of this share.
+  StatisticsCollector(Share share, StatisticsKinds kinds);
+  // x_TI: the input of the share's first sequence, the next, ... in turn; float32.
   void add(const at::Tensor& x_TI);
-  // After the last sequence. Memory: at most log2(shards) + 1 statistics live at once.
-  InputStatistics finish();
+  // After the last sequence. Collective; on members other than `owner` (unless everyone) the result has no tensors.
+  // Memory: at most log2(shards) + 1 statistics live at once.
+  InputStatistics finish(const Team& team = {}, int owner = Team::everyone);
 
  private:
-  void close_shard();
-  int64_t sequences_, seen_ = 0, in_shard_ = 0, shard_size_;
+  Share share_;
   StatisticsKinds kinds_;
-  InputStatistics shard_;
-  std::vector<std::pair<int, InputStatistics>>
-      nodes_;  // (levels below, sum), complete subtrees from left to right
+  int64_t seen_ = 0;
+  Partial shard_;
+  ShardTree tree_;
 };
 
 // X^T X added to gram_II: upper triangle only, in tiles of columns. Symmetric halves save almost half of the
@@ -71,9 +68,18 @@ std::vector<at::Tensor> subset_inputs(const DecoderBlock& block, const std::vect
                                       const ForwardContext& context, SubsetKind kind,
                                       const std::function<void()>& heartbeat = {});
 
-// Statistics of each asked subset's input, in one pass.
-std::map<SubsetKind, InputStatistics> subset_statistics(
-    const DecoderBlock& block, const std::vector<at::Tensor>& inputs_TD, const ForwardContext& context,
-    std::span<const SubsetKind> kinds, StatisticsKinds what, const std::function<void()>& heartbeat = {});
+// Statistics of each asked subset's input, in one pass; every member of the task's team gets them. Found in
+// task.shared, they are not computed again; then gram and absolute are both there.
+std::map<SubsetKind, InputStatistics> subset_statistics(BlockTask& task, std::span<const SubsetKind> kinds,
+                                                        StatisticsKinds what);
+
+// Adds 1 to the layer metric "statistics" of a subset: how often a method had them computed, not found in task.shared.
+void count_statistics(BlockTask& task, SubsetKind kind);
+
+// What the methods of one block find out about it while it is unchanged. Never written to.
+class BlockStatistics {
+ public:
+  std::map<SubsetKind, InputStatistics> of_subset;
+};
 
 }  // namespace ptq

@@ -48,4 +48,15 @@ Json complete_options(const std::vector<StepOption>& options, const Json& given,
   return complete;
 }
 
+Share share_of(const BlockTask& task) {
+  const auto held = static_cast<int64_t>(task.inputs_TD.size());
+  if (task.share.sequences == 0) return Share::of(held);
+  PTQ_CHECK_EQ(task.share.last - task.share.first, held);
+  return task.share;
+}
+
+std::string subset_label(const DecoderBlock& block, SubsetKind kind) {
+  return "model.layers." + std::to_string(block.index) + "/" + subset_name(kind);
+}
+
 }  // namespace ptq

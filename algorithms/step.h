@@ -9,6 +9,8 @@
 #include <string>
 #include <vector>
 
+#include "algorithms/shards.h"
+#include "algorithms/team.h"
 #include "core/json.h"
 #include "core/registry.h"
 #include "models/decoder.h"
@@ -23,13 +25,17 @@ struct LayerMetric {
   std::string layer;  // Linear::name, or "model.layers.3/qkv" for a subset
   std::string name;
   double value = 0;
+  int64_t step = -1;  // of a curve's points: the iteration
 };
+
+class BlockStatistics;  // algorithms/statistics.h
 
 struct BlockTask {
   DecoderBlock& block;  // float32 copy; steps replace its weights
   const QuantSpec& spec;
   // Inputs of the block, one [T, D] float32 tensor a calibration sequence (empty for methods without calibration): the
   // full-precision stream, or the quantized prefix's outputs, as the method asks.
+  // A member of a team holds the sequences of its share only.
   const std::vector<at::Tensor>& inputs_TD;
   ForwardContext context;  // rope for these lengths; on_subset_input unset
   std::vector<LayerMetric> metrics;
@@ -40,13 +46,35 @@ struct BlockTask {
   // Set by range steps that can: the grid of columns [O, g] of a layer that form one group (scale_OG is [O, 1]), by the step's
   // rule. A round step that moves weights refits groups with it; unset: it rounds to `grids` as they are.
   std::function<QuantGrid(const at::Tensor& weight_OI)> fit_group;
+
+  // Outputs of the full-precision block on the full-precision stream, [T, D] float32, one for each input; for steps with
+  // needs_targets(), else null.
+  const std::vector<at::Tensor>* targets_TD = nullptr;
+  uint64_t seed = 0;  // of what learned steps draw
+
+  // The ranks that work on this block together (of one: this rank alone), and which sequences inputs_TD are; share.sequences 0:
+  // all. Every step ends with the same block, grids and metrics on every member.
+  Team team{};
+  Share share{};
+  // What is known of the block while it is as it came, from other methods that see the same one; else null. run_step unsets it
+  // after the first step that changes the block.
+  BlockStatistics* shared = nullptr;
 };
+
+// The sequences that inputs_TD holds, of how many.
+Share share_of(const BlockTask& task);
+// "model.layers.3/qkv": what metrics about a subset are filed under.
+std::string subset_label(const DecoderBlock& block, SubsetKind kind);
 
 class Step {
  public:
   virtual ~Step() = default;
   virtual StepKind kind() const = 0;
   virtual bool needs_calibration() const = 0;
+  // Whether it may change weights or norms: ranges that only choose grids do not.
+  virtual bool changes_block() const { return kind() != StepKind::range; }
+  virtual bool needs_targets() const { return false; }         // of BlockTask::targets_TD
+  virtual bool draws() const { return needs_targets(); }       // reads BlockTask::seed (learned steps draw mini-batches)
   // Works on the whole block. A round step leaves every linear with `quantized` set.
   virtual void run(BlockTask& task) const = 0;
 };

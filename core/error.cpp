@@ -57,9 +57,10 @@ std::string unknown_name_message(const std::string& what, const std::string& giv
   return text;
 }
 
-void fail_check(const char* file, int line, const std::string& message) {
+void fail_check(const char* file, int line, const std::string& condition, const std::string& message) {
   std::ostringstream out;
-  out << file << ":" << line << ": check failed: " << message;
+  out << file << ":" << line << ": check failed: " << condition;
+  if (!message.empty()) out << " " << message;
   throw InternalError(out.str());
 }
 

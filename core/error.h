@@ -43,7 +43,8 @@ std::string unknown_name_message(const std::string& what, const std::string& giv
 // The allowed name with the smallest edit distance, or "" when none is near (distance above a third of its length + 1).
 std::string nearest_name(const std::string& given, const std::vector<std::string>& allowed);
 
-[[noreturn]] void fail_check(const char* file, int line, const std::string& message);
+[[noreturn]] void fail_check(const char* file, int line, const std::string& condition,
+                             const std::string& message = "");
 
 template <typename A, typename B>
 std::string describe_pair(const char* text, const A& a, const B& b) {
@@ -56,7 +57,7 @@ std::string describe_pair(const char* text, const A& a, const B& b) {
 
 #define PTQ_CHECK(condition, ...)                                                                   \
   do {                                                                                              \
-    if (!(condition)) ::ptq::fail_check(__FILE__, __LINE__, std::string(#condition " ") + "" __VA_ARGS__); \
+    if (!(condition)) ::ptq::fail_check(__FILE__, __LINE__, #condition __VA_OPT__(, ) __VA_ARGS__); \
   } while (false)
 
 #define PTQ_CHECK_EQ(a, b)                                                                          \

@@ -22,7 +22,9 @@ void write_line(LogLevel level, const char* label, const std::string& message) {
     std::snprintf(head, sizeof head, "[%8.1f s] rank %d %s", seconds, options().rank, label);
   else
     std::snprintf(head, sizeof head, "[%8.1f s] %s", seconds, label);
-  const std::string line = std::string(head) + message + "\n";
+  // On a terminal a progress line may stand there (core/progress.h): it is wiped out, not written over in part.
+  static const bool terminal = ::isatty(STDERR_FILENO) == 1;
+  const std::string line = (terminal ? "\r\x1b[K" : "") + std::string(head) + message + "\n";
   [[maybe_unused]] const auto written = ::write(STDERR_FILENO, line.data(), line.size());
 }
 

@@ -7,6 +7,7 @@
 
 #include "harness/commands.h"
 #include "harness/run.h"
+#include "harness/scratch_folder.h"
 
 namespace ptq {
 namespace {
@@ -19,25 +20,6 @@ struct Options {
   int threads = 0;
   bool json = false, progress = false;
   std::vector<std::string> assignments;
-};
-
-// A folder that goes away with its owner.
-class ScratchFolder {
- public:
-  ScratchFolder() {
-    std::string name = (std::filesystem::temp_directory_path() / "harness-eval-XXXXXX").string();
-    if (!::mkdtemp(name.data()))
-      throw UserError("no scratch folder can be made in " + std::filesystem::temp_directory_path().string());
-    path_ = name;
-  }
-  ~ScratchFolder() {
-    std::error_code error;
-    std::filesystem::remove_all(path_, error);
-  }
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
 };
 
 // The experiment of one cell that the options say.

@@ -34,8 +34,12 @@ int only_on_root(Communicator& comm, const std::function<int()>& f);
 
 Command add_run(CLI::App& program);
 Command add_eval(CLI::App& program);
+Command add_plan(CLI::App& program);
 Command add_report(CLI::App& program);
 Command add_show(CLI::App& program);
+Command add_verify(CLI::App& program);
+Command add_gc(CLI::App& program);
+Command add_migrate(CLI::App& program);
 Command add_list(CLI::App& program);
 Command add_tokenize(CLI::App& program);
 

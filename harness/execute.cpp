@@ -5,29 +5,13 @@
 #include <filesystem>
 
 #include "core/error.h"
-#include "core/sha256.h"
+#include "harness/block_parts.h"
 #include "harness/pipeline.h"
 #include "harness/planner.h"
-#include "models/overlay.h"
+#include "harness/quantize.h"
 
 namespace ptq {
 namespace {
-
-// Codes and grids by layer: equal for equal quantizations, whatever the file's other contents.
-std::string overlay_digest(const Overlay& overlay) {
-  Sha256 hash;
-  auto add = [&](const std::string& name, const at::Tensor& tensor) {
-    const at::Tensor t = tensor.contiguous();
-    hash.update(name).update(t.data_ptr(), t.nbytes());
-  };
-  for (const auto& [name, weight] : overlay.linears) {
-    add(name, weight.codes_OI);
-    add("scale", weight.grid.scale_OG);
-    add("zero", weight.grid.zero_OG);
-  }
-  for (const auto& [name, tensor] : overlay.tensors) add(name, tensor);
-  return hash.hex();
-}
 
 // The inverse of to_json(Method), whose options are complete.
 Method read_method(const Json& value) {
@@ -38,28 +22,28 @@ Method read_method(const Json& value) {
   return method;
 }
 
-std::string quantize(Resources& resources, const Json& unit, const Heartbeat& heartbeat) {
-  const std::string dir = unit["dir"], artifact = unit["artifact"];
-  const Method method = read_method(unit["method"]);
-  const QuantSpec spec = quant_spec_from_json(unit["quantization"], "quantization");
+std::string quantize(Resources& resources, const Json& unit, const Team& team, const Heartbeat& heartbeat) {
+  const std::string dir = unit["dir"];
   CalibrationSet none;
-  const CalibrationSet& calibration =
-      unit["calibration"].is_null() ? none : *resources.calibration(dir, unit["calibration"]);
-  const QuantizeResult result =
-      quantize_model(resources.checkpoint(dir), method, spec, calibration, heartbeat);
-  std::error_code error;
-  std::filesystem::create_directories(std::filesystem::path(artifact).parent_path(), error);
-  write_overlay(artifact, result.overlay,
-                {{"key", unit["key"]},
-                 {"method", canonical(unit["method"])},
-                 {"quantization", canonical(unit["quantization"])}});
-  Json layers = Json::array();
-  for (const LayerMetric& m : result.metrics) layers.push_back({m.layer, m.name, m.value});
-  return canonical({{"key", unit["key"]},
-                    {"artifact", std::filesystem::path(artifact).filename().string()},
-                    {"artifact_digest", overlay_digest(result.overlay)},
-                    {"average_bits", result.average_bits},
-                    {"layers", layers}});
+  const Json& asked = unit["calibration"];
+  const CalibrationSet& calibration = asked.is_null() ? none : *resources.calibration(dir, asked);
+  std::vector<QuantizeJob> jobs;
+  for (const Json& job : unit["jobs"]) {
+    jobs.push_back({job["key"], read_method(job["method"]), quant_spec_from_json(job["quantization"], "quantization"),
+                    job["artifact"]});
+    std::error_code error;
+    std::filesystem::create_directories(std::filesystem::path(jobs.back().artifact).parent_path(), error);
+  }
+  Json results = Json::array();
+  for (const QuantizeResult& result :
+       quantize_models(resources.checkpoint(dir), jobs, calibration, asked.is_null() ? 0 : asked["seed"].get<uint64_t>(),
+                       team, unit["memory_limit"], heartbeat))
+    results.push_back({{"key", result.key},
+                       {"error", result.error},
+                       {"artifact_digest", result.digest},
+                       {"average_bits", result.average_bits},
+                       {"layers", to_json(result.metrics)}});
+  return canonical(results);
 }
 
 std::string score(Resources& resources, const Json& unit, const Heartbeat& heartbeat) {
@@ -71,7 +55,8 @@ std::string score(Resources& resources, const Json& unit, const Heartbeat& heart
   const at::ScalarType dtype = unit["dtype"] == "bfloat16" ? at::kBFloat16 : at::kFloat;
   const DecoderModel& model = resources.model(dir, artifact, dtype);
   const auto scores =
-      score_batches(model, evaluation->requests, evaluation->batches, unit["begin"], unit["end"], heartbeat);
+      score_batches(model, evaluation->requests, evaluation->batches, unit["begin"], unit["end"],
+                    unit["block_by_block"], heartbeat);
   std::string bytes;
   for (const Score& s : scores) {
     bytes.append(reinterpret_cast<const char*>(&s.log_likelihood), sizeof s.log_likelihood);
@@ -82,27 +67,28 @@ std::string score(Resources& resources, const Json& unit, const Heartbeat& heart
 
 }  // namespace
 
-std::string execute_unit(Resources& resources, const std::string& payload, const Heartbeat& heartbeat) {
+std::string execute_unit(Resources& resources, const std::string& payload, const Team& team,
+                         const Heartbeat& heartbeat) {
   const Json unit = Json::parse(payload);
   // The setting belongs to the calling thread; Open MPI's presence makes MKL sequential unless told
   // otherwise.
   at::set_num_threads(unit["threads"].get<int>());
-  return unit["op"] == "quantize" ? quantize(resources, unit, heartbeat) : score(resources, unit, heartbeat);
+  return unit["op"] == "quantize" ? quantize(resources, unit, team, heartbeat) : score(resources, unit, heartbeat);
 }
 
-QuantizationRow interpret_quantization(const std::string& bytes) {
-  const Json value = Json::parse(bytes);
-  QuantizationRow row;
-  row.key = value["key"];
-  row.artifact = value["artifact"];
-  row.artifact_digest = value["artifact_digest"];
-  row.average_bits = value["average_bits"];
-  // A number that JSON cannot write (infinity) comes back as null.
-  for (const auto& layer : value["layers"])
-    row.layers.push_back(
-        {layer[0], layer[1],
-         layer[2].is_null() ? std::numeric_limits<double>::quiet_NaN() : layer[2].get<double>()});
-  return row;
+std::vector<QuantizationOutcome> interpret_quantizations(const std::string& bytes) {
+  std::vector<QuantizationOutcome> outcomes;
+  for (const Json& value : Json::parse(bytes)) {
+    QuantizationOutcome outcome;
+    outcome.error = value["error"];
+    outcome.row.key = value["key"];
+    outcome.row.artifact_digest = value["artifact_digest"];
+    outcome.row.average_bits = value["average_bits"];
+    for (const LayerMetric& m : layer_metrics_from_json(value["layers"]))
+      outcome.row.layers.push_back({m.layer, m.name, m.value, m.step});
+    outcomes.push_back(std::move(outcome));
+  }
+  return outcomes;
 }
 
 std::vector<Score> interpret_scores(const std::string& bytes) {

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "datasets/text.h"
+#include "core/bytes.h"
 #include "harness/data_paths.h"
 
 namespace ptq {
@@ -12,7 +13,7 @@ namespace {
 
 const std::vector<std::string> top_keys = {"title",        "models",         "calibration", "methods",
                                            "quantization", "evaluation",     "seeds",       "compute_dtype",
-                                           "threads",      "full_precision", "include",     "exclude",
+                                           "threads",      "memory_limit",   "full_precision", "include",     "exclude",
                                            "table",        "expected",       "profiles"};
 
 // A profile replaces whole top-level keys.
@@ -260,6 +261,12 @@ void read_run_options(const YamlDocument& document, Experiment& e) {
   if (e.compute_dtype != "float32" && e.compute_dtype != "bfloat16")
     f.fail("compute_dtype", "wanted float32 or bfloat16");
   e.threads = static_cast<int>(f.integer("threads", 1, 1, 1024));
+  if (f.has("memory_limit")) try {
+      const Json& limit = f.at("memory_limit");
+      e.memory_limit = parse_bytes(limit.is_string() ? limit.get<std::string>() : limit.dump());
+    } catch (const UserError& error) {
+      f.fail("memory_limit", error.message());
+    }
   e.full_precision = f.boolean("full_precision", true);
   if (f.has("seeds")) {
     e.seeds.clear();

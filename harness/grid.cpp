@@ -78,7 +78,8 @@ Json describe(const Experiment& e, const Position& p) {
                         {"preset", c.spec.preset},
                         {"samples", c.spec.samples},
                         {"length", c.spec.length}};
-    d["calibration"]["seed"] = uses_seed(c.spec) ? Json(e.seeds[p.seed]) : Json();
+    const bool seeded = uses_seed(c.spec) || e.methods[*p.method].draws();
+    d["calibration"]["seed"] = seeded ? Json(e.seeds[p.seed]) : Json();
   }
   const EvaluationEntry& v = e.evaluation[p.evaluation];
   Json& out = d["evaluation"];

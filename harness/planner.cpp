@@ -1,5 +1,6 @@
 #include "harness/planner.h"
 
+#include <algorithm>
 #include <filesystem>
 #include <map>
 
@@ -12,36 +13,69 @@ namespace {
 // Padded tokens of one scoring unit: some seconds of a small model, so that ranks share an evaluation and
 // progress moves.
 constexpr int64_t unit_tokens = 16384;
-// Calibrated steps look at the block's inputs several times; a rough cost is enough to order the work.
-constexpr double passes_of_a_step = 8;
 
 int64_t parameter_count(const ModelConfig& c) {
   const int64_t attention = c.hidden_size * c.head_dim * (2 * c.heads + 2 * c.kv_heads);
   return c.layers * (attention + 3 * c.hidden_size * c.intermediate_size) + c.vocab_size * c.hidden_size;
 }
 
-Json quantize_payload(const Experiment& e, const Position& p, const PlannedCell& planned) {
-  Json payload = {{"op", "quantize"},
-                  {"dir", e.models[p.model].dir},
+// Whether the whole model, in the evaluation's dtype, fits where it is scored. (Half of the limit is for states and products.)
+bool fits(const PlannedCell& planned) {
+  const int64_t width = planned.row.cell["compute_dtype"] == "bfloat16" ? 2 : 4;
+  return planned.memory_limit == 0 || planned.parameters * width <= planned.memory_limit / 2;
+}
+
+// Equal for quantizations that one unit does together: on the quantized prefix each has a stream of its own.
+std::string quantize_group(const PlannedCell& planned) {
+  const Json& q = planned.quantize;
+  const bool shares = q["calibration"].is_null() || q["method"]["input"] == "full_precision";
+  return canonical({q["dir"], q["calibration"], q["threads"], shares ? "" : planned.row.quantize_key});
+}
+
+// The units that all ranks do together: from the longest on, those longer than a rank's part of what is left; and those that are
+// left when every rank has got equally many.
+void choose_wide(std::vector<WorkUnit>& units, const std::vector<size_t>& candidates, int ranks) {
+  if (ranks == 1) return;
+  std::vector<size_t> order = candidates;
+  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return units[a].cost > units[b].cost; });
+  double left = 0;
+  for (const size_t unit : order) left += units[unit].cost;
+  std::vector<size_t> narrow;
+  for (const size_t unit : order) {
+    units[unit].wide = units[unit].cost > left / ranks;
+    if (!units[unit].wide) narrow.push_back(unit);
+    left -= units[unit].cost;
+  }
+  const size_t whole_rounds = narrow.size() / static_cast<size_t>(ranks) * static_cast<size_t>(ranks);
+  for (size_t i = whole_rounds; i < narrow.size(); ++i) units[narrow[i]].wide = true;
+  for (const size_t unit : order)
+    if (units[unit].wide) units[unit].phase = -1;  // at first, when all ranks are free
+}
+
+// What a unit's payload has its rank do.
+UnitWork work_of(const PlannedCell& planned, const Json& jobs) {
+  std::vector<JobShape> shapes;
+  for (const Json& job : jobs)
+    shapes.push_back({job["method"], quant_spec_from_json(job["quantization"], "quantization").weights});
+  const Json& calibration = planned.quantize["calibration"];
+  const bool none = calibration.is_null();
+  return quantize_work(planned.model, none ? 0 : calibration["samples"].get<int64_t>(),
+                       none ? 1 : calibration["length"].get<int64_t>(), shapes);
+}
+
+}  // namespace
+
+Json quantize_description(const Experiment& e, const Cell& cell) {
+  const Position& p = cell.first;
+  Json payload = {{"dir", e.models[p.model].dir},
                   {"threads", e.threads},
                   {"method", to_json(e.methods[*p.method])},
                   {"quantization", to_json(e.quantization[*p.quantization])},
                   {"calibration", nullptr}};
-  if (!planned.cell.description["calibration"].is_null())
+  if (!cell.description["calibration"].is_null())
     payload["calibration"] = to_json(e.calibration[*p.calibration].spec, e.seeds[p.seed]);
   return payload;
 }
-
-double quantize_cost(const PlannedCell& planned) {
-  const Json& calibration = planned.quantize["calibration"];
-  const double passes =
-      1 + passes_of_a_step * static_cast<double>(planned.quantize["method"]["steps"].size());
-  const double tokens =
-      calibration.is_null() ? 64 : calibration["samples"].get<double>() * calibration["length"].get<double>();
-  return static_cast<double>(planned.parameters) * tokens * passes;
-}
-
-}  // namespace
 
 std::vector<PlannedCell> plan_cells(const Experiment& e, const std::vector<Cell>& cells, Resources& resources,
                                     const std::string& artifacts_dir) {
@@ -53,9 +87,13 @@ std::vector<PlannedCell> plan_cells(const Experiment& e, const std::vector<Cell>
     planned.cell = cell;
     planned.label = cell_label(e, cell);
     planned.dir = dir;
+    planned.memory_limit = e.memory_limit;
     const auto checkpoint = resources.checkpoint(dir);
     planned.parameters = parameter_count(checkpoint->config());
+    planned.model = read_model_shape(dir);
+    planned.model.config = checkpoint->config();
     planned.evaluation = resources.evaluation(dir, e.evaluation[p.evaluation].spec);
+    planned.batches = batch_shapes(planned.evaluation->requests, planned.evaluation->batches);
 
     CellRow& row = planned.row;
     row.cell = cell.description;
@@ -64,18 +102,16 @@ std::vector<PlannedCell> plan_cells(const Experiment& e, const std::vector<Cell>
     std::string model_key = row.checkpoint_digest;
     if (p.method) {
       const QuantSpec& spec = e.quantization[*p.quantization];
-      check_spec_fits(spec, *checkpoint, "quantization '" + spec.name + "'");
-      planned.quantize = quantize_payload(e, p, planned);
+      check_spec_fits(spec, *checkpoint, {e.file, 0, "quantization '" + spec.name + "'"});
+      planned.quantize = quantize_description(e, cell);
       if (!planned.quantize["calibration"].is_null())
         row.calibration_digest = resources.calibration(dir, planned.quantize["calibration"])->digest;
-      row.quantize_key = unit_key(
-          "quantize",
-          {{"method", planned.quantize["method"]}, {"quantization", planned.quantize["quantization"]}},
-          numerics("float32", e.threads), {row.checkpoint_digest, row.calibration_digest});
+      Json parameters = {{"method", planned.quantize["method"]}, {"quantization", planned.quantize["quantization"]}};
+      if (e.methods[*p.method].draws()) parameters["seed"] = planned.quantize["calibration"]["seed"];
+      row.quantize_key = unit_key("quantize", parameters, numerics("float32", e.threads),
+                                  {row.checkpoint_digest, row.calibration_digest});
       planned.artifact =
           (std::filesystem::path(artifacts_dir) / (row.quantize_key.substr(0, 32) + ".safetensors")).string();
-      planned.quantize["artifact"] = planned.artifact;
-      planned.quantize["key"] = row.quantize_key;
       model_key = row.quantize_key;
     }
     const TaskEntry* task = TaskRegistry::get().find(planned.evaluation->spec.task);
@@ -91,21 +127,43 @@ std::vector<PlannedCell> plan_cells(const Experiment& e, const std::vector<Cell>
 }
 
 Plan plan_units(const std::vector<PlannedCell>& cells,
-                const std::function<bool(const PlannedCell&)>& reusable) {
+                const std::function<bool(const PlannedCell&)>& reusable, int ranks, const MachineProfile* given) {
+  const MachineProfile machine = given ? *given : stored_machine().value_or(nominal_machine());
+  const auto cost = [&](const UnitWork& work, const PlannedCell& planned) {
+    return compute_seconds(work, machine, {.slowdown = machine.threads / planned.row.cell["threads"].get<double>()});
+  };
   Plan plan;
-  std::map<std::string, size_t> quantize_unit;  // key -> unit
+  std::map<size_t, const PlannedCell*> first_cell;  // of a unit
+  std::map<std::string, size_t> quantize_unit, group_unit;  // by quantization key, by group
+  std::map<size_t, Json> payloads;
+  std::vector<size_t> calibrated;  // units
   for (const PlannedCell& planned : cells) {
     const std::string& key = planned.row.quantize_key;
     if (key.empty() || quantize_unit.count(key) || reusable(planned)) continue;
-    quantize_unit[key] = plan.units.size();
-    WorkUnit unit;
-    unit.payload = canonical(planned.quantize);
-    unit.label = "quantize " + planned.label.substr(0, planned.label.rfind(' '));
-    unit.cost = quantize_cost(planned);
-    unit.affinity = planned.artifact;
-    plan.units.push_back(std::move(unit));
-    plan.purposes.push_back({UnitPurpose::Kind::quantize, key, 0, 0, 0});
+    const auto [group, added] = group_unit.emplace(quantize_group(planned), plan.units.size());
+    const size_t unit = quantize_unit[key] = group->second;
+    const Json& q = planned.quantize;
+    if (added) {
+      payloads[unit] = {{"op", "quantize"}, {"dir", q["dir"]}, {"threads", q["threads"]}, {"calibration", q["calibration"]},
+                        {"memory_limit", planned.memory_limit}, {"jobs", Json::array()}};
+      plan.units.push_back({.payload = "", .label = "", .cost = 0, .affinity = planned.artifact});
+      plan.purposes.push_back({});
+      plan.alone.push_back(0);
+      first_cell[unit] = &planned;
+      if (!q["calibration"].is_null()) calibrated.push_back(unit);
+    }
+    Json& jobs = payloads[unit]["jobs"];
+    jobs.push_back({{"key", key}, {"method", q["method"]}, {"quantization", q["quantization"]}, {"artifact", planned.artifact}});
+    const std::string label = planned.label.substr(0, planned.label.rfind(' '));
+    plan.units[unit].label = jobs.size() == 1 ? "quantize " + label : "quantize " + std::to_string(jobs.size()) + " of " + label + " and others";
+    plan.alone[unit] += cost(work_of(planned, Json::array({jobs.back()})), planned);
   }
+  for (const auto& [unit, payload] : payloads) {  // in order, from 0
+    plan.units[unit].payload = canonical(payload);
+    plan.work.push_back(work_of(*first_cell[unit], payload["jobs"]));
+    plan.units[unit].cost = cost(plan.work.back(), *first_cell[unit]);
+  }
+  choose_wide(plan.units, calibrated, ranks);
   for (size_t c = 0; c < cells.size(); ++c) {
     const PlannedCell& planned = cells[c];
     const auto& batches = planned.evaluation->batches;
@@ -122,16 +180,20 @@ Plan plan_units(const std::vector<PlannedCell>& cells,
                                 {"dtype", planned.row.cell["compute_dtype"]},
                                 {"evaluation", to_json(planned.evaluation->spec)},
                                 {"digest", planned.evaluation->digest},
+                                {"block_by_block", !fits(planned)},
                                 {"begin", begin},
                                 {"end", end}});
       unit.label = planned.label;
-      unit.cost = static_cast<double>(planned.parameters) * static_cast<double>(tokens);
+      plan.work.push_back(score_work(planned.model, planned.row.cell["compute_dtype"] == "bfloat16",
+                                     !planned.artifact.empty(), !fits(planned), planned.batches, begin, end));
+      unit.cost = cost(plan.work.back(), planned);
+      plan.alone.push_back(unit.cost);
       unit.phase = 1;
       unit.affinity = planned.artifact;
       const auto need = quantize_unit.find(planned.row.quantize_key);
       if (need != quantize_unit.end()) unit.needs = {need->second};
       plan.units.push_back(std::move(unit));
-      plan.purposes.push_back({UnitPurpose::Kind::score, "", c, begin, end});
+      plan.purposes.push_back({UnitPurpose::Kind::score, c, begin, end});
       begin = end;
     }
   }

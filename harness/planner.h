@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "algorithms/team.h"
+#include "harness/cost_model.h"
 #include "harness/grid.h"
 #include "harness/resources.h"
 #include "harness/scheduler.h"
@@ -21,9 +23,12 @@ struct PlannedCell {
   std::string dir;  // of the model
   CellRow row;
   std::shared_ptr<const PreparedEvaluation> evaluation;
-  Json quantize;           // payload of its quantization; null: full precision
+  Json quantize;           // its quantization: dir, threads, method, quantization, calibration; null: full precision
   std::string artifact;    // path of the overlay; "": full precision
-  int64_t parameters = 0;  // of the model, for costs
+  int64_t parameters = 0;  // of the model
+  ModelShape model;        // for costs
+  std::vector<BatchShape> batches;  // of the evaluation, for costs
+  int64_t memory_limit = 0;  // bytes a rank; 0: none
 };
 
 // Opens and checks everything that the cells read, so that what can fail early does: checkpoints, tokenizers,
@@ -31,25 +36,39 @@ struct PlannedCell {
 std::vector<PlannedCell> plan_cells(const Experiment& experiment, const std::vector<Cell>& cells,
                                     Resources& resources, const std::string& artifacts_dir);
 
+// What quantizes it: the payload's description. Only of cells with a method.
+Json quantize_description(const Experiment& experiment, const Cell& cell);
+
 // What a unit is for.
 struct UnitPurpose {
   enum class Kind { quantize, score } kind = Kind::quantize;
-  std::string quantize_key;   // quantize
   size_t cell = 0;            // score: index into the planned cells
   size_t begin = 0, end = 0;  // score: batches
 };
 struct Plan {
   std::vector<WorkUnit> units;
   std::vector<UnitPurpose> purposes;  // [unit]
+  std::vector<UnitWork> work;         // [unit]
+  std::vector<double> alone;          // [unit] cost of its quantizations if each were a unit
 };
-// `reusable(key)`: the quantization is in the store and its artifact is there.
+// `reusable(cell)`: its quantization is in the store and its artifact is there.
+//
+// Quantizations that read one full-precision stream (or none) are one unit: what they have in common is computed once
+// (harness/quantize.h). Costs are seconds on `machine` (null: this one as `harness plan` measured it, else a nominal one).
+// A unit that is too long for one of `ranks`, or that would leave ranks without work, is done by all of them.
 Plan plan_units(const std::vector<PlannedCell>& cells,
-                const std::function<bool(const PlannedCell&)>& reusable);
+                const std::function<bool(const PlannedCell&)>& reusable, int ranks,
+                const MachineProfile* machine = nullptr);
 
-// Does a unit; runs on any rank. Returns what interpret_* read.
-std::string execute_unit(Resources& resources, const std::string& payload, const Heartbeat& heartbeat);
+// Does a unit; runs on any rank, a wide one on all of them with `team` over them. Returns what interpret_* read (of a wide unit:
+// the first rank's).
+std::string execute_unit(Resources& resources, const std::string& payload, const Team& team, const Heartbeat& heartbeat);
 
-QuantizationRow interpret_quantization(const std::string& bytes);
+struct QuantizationOutcome {
+  QuantizationRow row;  // without artifact, seconds, memory
+  std::string error;    // "": done
+};
+std::vector<QuantizationOutcome> interpret_quantizations(const std::string& bytes);
 std::vector<Score> interpret_scores(const std::string& bytes);
 
 }  // namespace ptq

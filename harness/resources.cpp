@@ -96,8 +96,8 @@ const DecoderModel& Resources::model(const std::string& dir, const std::string& 
   if (key != model_key_) {
     model_.reset();  // before the next one is loaded: two would not fit where one does
     model_key_.clear();
-    std::shared_ptr<const Overlay> overlay;
-    if (!overlay_path.empty()) overlay = std::make_shared<Overlay>(read_overlay(overlay_path));
+    std::shared_ptr<const OverlayFile> overlay;
+    if (!overlay_path.empty()) overlay = OverlayFile::open(overlay_path);
     model_ = std::make_unique<DecoderModel>(checkpoint(dir), dtype, std::move(overlay));
     model_key_ = key;
   }

@@ -37,16 +37,25 @@ class Ledger {
   int64_t done() const { return done_; }
   int64_t failed() const { return failed_; }
 
-  void on_outcome(const UnitPurpose& purpose, const Outcome& outcome) {
+  // Returns the quantizations that failed, with their reasons. (When a whole unit fails, the queue gives up what needs it.)
+  std::map<std::string, std::string> on_outcome(const UnitPurpose& purpose, const Outcome& outcome) {
+    std::map<std::string, std::string> failed;
     if (purpose.kind == UnitPurpose::Kind::score) {
       on_scores(purpose, outcome);
     } else if (outcome.ok) {
-      QuantizationRow row = interpret_quantization(outcome.bytes);
-      row.seconds = outcome.seconds;
-      row.peak_memory_bytes = outcome.peak_memory_bytes;
-      bits_[row.key] = row.average_bits;
-      store_.commit_quantization(run_, row);
-    }  // else: the cells' own units are given up with the reason, and say so
+      for (QuantizationOutcome& one : interpret_quantizations(outcome.bytes)) {
+        if (!one.error.empty()) {
+          failed[one.row.key] = one.error;
+          continue;
+        }
+        one.row.artifact = artifact_of(one.row.key);
+        one.row.seconds = outcome.seconds;  // of the unit: what methods share cannot be told apart
+        one.row.peak_memory_bytes = outcome.peak_memory_bytes;
+        bits_[one.row.key] = one.row.average_bits;
+        store_.commit_quantization(run_, one.row);
+      }
+    }
+    return failed;
   }
 
   void know_bits(const std::string& quantize_key, double bits) { bits_[quantize_key] = bits; }
@@ -59,6 +68,12 @@ class Ledger {
     int64_t peak = 0;
     bool settled = false;
   };
+
+  std::string artifact_of(const std::string& quantize_key) const {
+    for (const PlannedCell& cell : cells_)
+      if (cell.row.quantize_key == quantize_key) return std::filesystem::path(cell.artifact).filename().string();
+    return "";
+  }
 
   void on_scores(const UnitPurpose& purpose, const Outcome& outcome) {
     States& state = states_[purpose.cell];
@@ -144,20 +159,37 @@ class PreparedRun {
   Plan plan;
   int64_t skipped = 0;
   int64_t run = 0;
+
+  // The scores of quantizations that failed.
+  std::vector<Lost> lost(const std::map<std::string, std::string>& failed) const {
+    std::vector<Lost> result;
+    for (size_t unit = 0; unit < plan.units.size() && !failed.empty(); ++unit) {
+      const UnitPurpose& purpose = plan.purposes[unit];
+      if (purpose.kind != UnitPurpose::Kind::score) continue;
+      const auto reason = failed.find(ledger->cells()[purpose.cell].row.quantize_key);
+      if (reason != failed.end()) result.push_back({unit, reason->second});
+    }
+    return result;
+  }
 };
 
 void DeletePreparedRun::operator()(PreparedRun* run) const { delete run; }
 
 PreparedRunPtr prepare_run(const Experiment& e, ResultStore& store, const std::string& artifacts_dir,
-                           int ranks) {
+                           int ranks, const std::string& only_key) {
   PreparedRunPtr prepared(new PreparedRun{.store = store, .resources = {}, .ledger = nullptr, .plan = {}});
   std::vector<PlannedCell> open;
   for (PlannedCell& cell :
        plan_cells(e, distinct_cells(e, expand_grid(e)), prepared->resources, artifacts_dir)) {
+    if (!only_key.empty() && cell.row.key != only_key) continue;
     const auto found = store.find_cell(cell.row.key);
     if (found && found->status == "done") ++prepared->skipped;
     else open.push_back(std::move(cell));
   }
+  if (open.empty() && !only_key.empty())
+    throw UserError("cell " + only_key.substr(0, 12) +
+                    " cannot be computed here: this processor, build, or the files that it reads are others than "
+                    "those of the stored result (harness show says which)");
   std::map<std::string, double> bits;
   prepared->plan = plan_units(open, [&](const PlannedCell& cell) {
     const auto row = store.find_quantization(cell.row.quantize_key);
@@ -165,7 +197,7 @@ PreparedRunPtr prepare_run(const Experiment& e, ResultStore& store, const std::s
     if (!row || !std::filesystem::exists(cell.artifact, error)) return false;
     bits[cell.row.quantize_key] = row->average_bits;
     return true;
-  });
+  }, ranks);
   prepared->run = store.begin_run(e.file, e.resolved, current_environment(ranks, e.threads, mpi_version()));
   prepared->ledger = std::make_unique<Ledger>(std::move(open), store, prepared->run);
   for (const auto& [key, value] : bits) prepared->ledger->know_bits(key, value);
@@ -192,17 +224,20 @@ RunSummary run_prepared(Communicator& comm, PreparedRun* prepared, bool show_pro
   double settled = 0;
   const SchedulerEvents events{.on_outcome =
                                    [&](size_t unit, const Outcome& outcome) {
-                                     prepared->ledger->on_outcome(prepared->plan.purposes[unit], outcome);
+                                     const auto failed = prepared->ledger->on_outcome(prepared->plan.purposes[unit], outcome);
                                      settled += prepared->plan.units[unit].cost;
                                      line->to(settled, prepared->plan.units[unit].label);
+                                     return prepared->lost(failed);
                                    },
                                .on_progress = [&](double work) { line->to(work, ""); }};
   Resources own;
   Resources& resources = prepared ? prepared->resources : own;
+  // The workers' own: they talk while the main threads do.
+  const std::unique_ptr<Communicator> members = comm.size() > 1 ? comm.split(0, comm.rank()) : nullptr;
   const bool drained = run_units(
       comm, prepared ? prepared->plan.units : std::vector<WorkUnit>{},
-      [&](const std::string& payload, const Heartbeat& heartbeat) {
-        return execute_unit(resources, payload, heartbeat);
+      [&](const std::string& payload, bool wide, const Heartbeat& heartbeat) {
+        return execute_unit(resources, payload, wide ? Team(members.get()) : Team(), heartbeat);
       },
       events);
 

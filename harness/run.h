@@ -25,8 +25,10 @@ using PreparedRunPtr = std::unique_ptr<PreparedRun, DeletePreparedRun>;
 
 // Rank 0 only. Opens and checks everything that the experiment reads (see plan_cells) and drops the cells
 // that the store has. The store must outlive the result. Throws UserError.
+//
+// only_key: that cell alone; UserError when the experiment has none of that key on this machine and build.
 PreparedRunPtr prepare_run(const Experiment& experiment, ResultStore& store, const std::string& artifacts_dir,
-                           int ranks);
+                           int ranks, const std::string& only_key = "");
 
 int64_t evaluation_tokens(const PreparedRun& prepared);  // of all cells' requests
 

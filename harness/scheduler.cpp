@@ -2,6 +2,7 @@
 
 #include <signal.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
@@ -12,6 +13,7 @@
 #include <thread>
 
 #include "core/error.h"
+#include "core/reason.h"
 #include "core/machine.h"
 
 namespace ptq {
@@ -47,7 +49,7 @@ struct Head {
   uint64_t unit = 0;
   double number = 0;  // result: seconds; progress: share
   int64_t peak = 0;
-  int64_t ok = 0;
+  int64_t state = 0;  // result: 1 done, 0 failed, 2 interrupted; assign: 1 a wide unit
 };
 std::string pack(const Head& head, const std::string& bytes) {
   return std::string(reinterpret_cast<const char*>(&head), sizeof head) + bytes;
@@ -73,9 +75,10 @@ class Worker {
     thread_.join();
   }
 
-  void start(uint64_t unit, std::string payload) {
+  void start(uint64_t unit, bool wide, std::string payload) {
     std::lock_guard lock(mutex_);
     unit_ = unit;
+    wide_ = wide;
     payload_ = std::move(payload);
     busy_ = true;
     share_ = 0;
@@ -111,17 +114,16 @@ class Worker {
     Outcome outcome;
     const auto start = Clock::now();
     try {
-      outcome.bytes = execute_(payload, [this](double share) {
+      outcome.bytes = execute_(payload, wide_, [this](double share) {
         share_ = share;
         if (interrupted || ending_) throw Interrupted{};
       });
       outcome.ok = true;
     } catch (const Interrupted&) {
+      outcome.interrupted = true;
       outcome.bytes = "interrupted";
-    } catch (const std::bad_alloc&) {
-      outcome.bytes = "out of memory";
     } catch (const std::exception& e) {
-      outcome.bytes = e.what();
+      outcome.bytes = reason(e);
     }
     outcome.seconds = std::chrono::duration<double>(Clock::now() - start).count();
     outcome.peak_memory_bytes = peak_resident_bytes();
@@ -135,6 +137,7 @@ class Worker {
   std::atomic<double> share_ = 0;
   std::atomic<uint64_t> unit_ = 0;
   std::string payload_;
+  bool wide_ = false;
   std::optional<Outcome> outcome_;
   std::thread thread_;  // last: starts when the rest is there
 };
@@ -153,20 +156,19 @@ class Dispatcher {
     } else if (message.tag == progress) {
       if (share_.count(head.unit)) share_[head.unit] = head.number;
     } else if (message.tag == result) {
-      share_.erase(head.unit);
-      const Outcome outcome{head.ok != 0, std::move(bytes), head.number, head.peak};
-      const auto lost = queue_.finish(head.unit, outcome.ok);
-      if (outcome.ok || !interrupted) settle(head.unit, outcome);
-      for (const size_t unit : lost)
-        if (!interrupted) settle(unit, {false, outcome.bytes, 0, 0});
+      on_result(message.source, head, std::move(bytes));
     }
   }
 
   // Gives work to waiting ranks; stops them when none will ever come. True when every rank is stopped.
   bool dispatch() {
+    if (!interrupted && queue_.wide_waits()) {
+      if (static_cast<int>(waiting_.size()) == comm_.size()) assign_to_all(queue_.take(""));
+      return false;
+    }
     std::vector<int> still_waiting;
     for (const int rank : waiting_) {
-      const size_t unit = interrupted ? UnitQueue::none : queue_.take(affinity_[rank]);
+      const size_t unit = interrupted || queue_.wide_waits() ? UnitQueue::none : queue_.take(affinity_[rank]);
       if (unit != UnitQueue::none) {
         affinity_[rank] = units_[unit].affinity;
         share_[unit] = 0;
@@ -190,9 +192,49 @@ class Dispatcher {
   bool drained() const { return queue_.drained(); }
 
  private:
+  // What has come in of a wide unit.
+  struct Gathered {
+    int reports = 0;
+    Outcome outcome{.ok = true};
+  };
+
+  void assign_to_all(size_t unit) {
+    share_[unit] = 0;
+    for (const int rank : waiting_) {
+      affinity_[rank] = units_[unit].affinity;
+      comm_.send(rank, assign, pack({.unit = unit, .state = 1}, units_[unit].payload));
+    }
+    waiting_.clear();
+  }
+
+  void on_result(int source, const Head& head, std::string bytes) {
+    Outcome outcome{head.state == 1, head.state == 2, std::move(bytes), head.number, head.peak};
+    if (units_[head.unit].wide) {
+      Gathered& gathered = gathered_[head.unit];
+      Outcome& all = gathered.outcome;
+      if (source == 0 ? all.ok || !outcome.ok : all.ok && !outcome.ok) all.bytes = std::move(outcome.bytes);
+      all.ok = all.ok && outcome.ok;
+      all.interrupted = all.interrupted || outcome.interrupted;
+      all.seconds = std::max(all.seconds, outcome.seconds);
+      all.peak_memory_bytes = std::max(all.peak_memory_bytes, outcome.peak_memory_bytes);
+      if (++gathered.reports < comm_.size()) return;
+      outcome = std::move(all);
+      gathered_.erase(head.unit);
+    }
+    // Another rank may see the signal first; this one then knows it too.
+    if (outcome.interrupted) interrupted = 1;
+    share_.erase(head.unit);
+    const auto lost = queue_.finish(head.unit, outcome.ok);
+    if (outcome.ok || !interrupted) settle(head.unit, outcome);
+    for (const size_t unit : lost)
+      if (!interrupted) settle(unit, {.bytes = outcome.bytes});
+  }
+
   void settle(size_t unit, const Outcome& outcome) {
     done_ += units_[unit].cost;
-    if (events_.on_outcome) events_.on_outcome(unit, outcome);
+    if (!events_.on_outcome) return;
+    for (const Lost& lost : events_.on_outcome(unit, outcome))
+      for (const size_t given_up : queue_.give_up(lost.unit)) settle(given_up, {.bytes = lost.reason});
   }
 
   Communicator& comm_;
@@ -202,6 +244,7 @@ class Dispatcher {
   std::vector<std::string> affinity_;
   std::vector<int> waiting_;
   std::map<uint64_t, double> share_;  // of the running units
+  std::map<uint64_t, Gathered> gathered_;
   double done_ = 0;
   int stopped_count_ = 0;
 };
@@ -223,7 +266,7 @@ bool run_units(Communicator& comm, const std::vector<WorkUnit>& units, const Exe
       if (message->tag == assign) {
         std::string payload;
         const Head head = unpack(message->bytes, &payload);
-        worker.start(head.unit, std::move(payload));
+        worker.start(head.unit, head.state == 1, std::move(payload));
       } else if (message->tag == stop) {
         stopped = true;
       } else {
@@ -233,7 +276,8 @@ bool run_units(Communicator& comm, const std::vector<WorkUnit>& units, const Exe
     }
     if (auto finished = worker.take_outcome()) {
       const Outcome& o = finished->second;
-      comm.send(0, result, pack({finished->first, o.seconds, o.peak_memory_bytes, o.ok}, o.bytes));
+      const int64_t state = o.ok ? 1 : o.interrupted ? 2 : 0;
+      comm.send(0, result, pack({finished->first, o.seconds, o.peak_memory_bytes, state}, o.bytes));
       comm.send(0, ask, pack({}, ""));
     }
     if (dispatcher) all_stopped = dispatcher->dispatch();

@@ -13,19 +13,21 @@
 namespace ptq {
 
 struct WorkUnit {
-  std::string payload;        // all that a rank needs to know to do it
-  std::string label;          // for progress
+  std::string payload{};      // all that a rank needs to know to do it
+  std::string label{};        // for progress
   double cost = 1;            // any unit of time, comparable between units
   int phase = 0;              // a lower phase goes first among units that are ready
-  std::vector<size_t> needs;  // earlier units that must have succeeded
-  std::string affinity;       // units of equal affinity share loaded state: a free rank prefers its last one
+  std::vector<size_t> needs{};  // earlier units that must have succeeded
+  std::string affinity{};     // units of equal affinity share loaded state: a free rank prefers its last one
+  bool wide = false;          // all ranks do it together, when all are free; such units have the lowest phase
 };
 
 struct Outcome {
   bool ok = false;
-  std::string bytes;  // the result, or the reason of the failure
+  bool interrupted = false;
+  std::string bytes{};  // the result (of a wide unit: rank 0's), or the reason of the failure
   double seconds = 0;
-  int64_t peak_memory_bytes = 0;  // of the process that did it
+  int64_t peak_memory_bytes = 0;  // of the process that did it; of a wide unit: the highest
 };
 
 // The order of work, without threads or messages.
@@ -35,11 +37,15 @@ class UnitQueue {
   static constexpr size_t none = static_cast<size_t>(-1);
 
   size_t take(const std::string& affinity);  // none: nothing is ready now
+  bool wide_waits() const;                   // the next to be taken is a wide one
   // Marks a taken unit; returns the units that can never run because it failed (transitively).
   std::vector<size_t> finish(size_t unit, bool ok);
+  // A unit that still waits will never run, nor what needs it: returns all of them. Of one that is not waiting: nothing.
+  std::vector<size_t> give_up(size_t unit);
   bool drained() const { return open_ == 0; }  // every unit has finished or was given up
 
  private:
+  std::vector<size_t> give_up_needing(size_t cause);
   enum class State { waiting, taken, finished, given_up };
   const std::vector<WorkUnit>& units_;
   std::vector<State> state_;
@@ -53,11 +59,15 @@ class UnitQueue {
 using Heartbeat = std::function<void(double)>;
 struct Interrupted {};
 
-using Execute = std::function<std::string(const std::string& payload, const Heartbeat&)>;
+using Execute = std::function<std::string(const std::string& payload, bool wide, const Heartbeat&)>;
 
+struct Lost {  // a unit that another one's result makes senseless
+  size_t unit = 0;
+  std::string reason;
+};
 struct SchedulerEvents {  // called on rank 0's main thread
-  std::function<void(size_t unit, const Outcome&)>
-      on_outcome;  // also for units given up, with the cause's reason
+  // Also for units given up, with the cause's reason. Names units to give up: those that needed a part which failed.
+  std::function<std::vector<Lost>(size_t unit, const Outcome&)> on_outcome;
   std::function<void(double work_done)>
       on_progress;  // sum of the costs done, parts of running units included
 };

@@ -34,20 +34,37 @@ size_t UnitQueue::take(const std::string& affinity) {
   return best;
 }
 
+bool UnitQueue::wide_waits() const {
+  size_t best = none;
+  for (size_t i = 0; i < units_.size(); ++i)
+    if (state_[i] == State::waiting && missing_[i] == 0 && (best == none || units_[i].phase < units_[best].phase)) best = i;
+  return best != none && units_[best].wide;
+}
+
 std::vector<size_t> UnitQueue::finish(size_t unit, bool ok) {
   PTQ_CHECK(state_.at(unit) == State::taken);
   state_[unit] = State::finished;
   --open_;
-  std::vector<size_t> lost;
-  if (ok) {
-    for (const size_t next : needed_by_[unit]) --missing_[next];
-    return lost;
-  }
-  std::vector<size_t> causes = {unit};
+  if (!ok) return give_up_needing(unit);
+  for (const size_t next : needed_by_[unit]) --missing_[next];
+  return {};
+}
+
+std::vector<size_t> UnitQueue::give_up(size_t unit) {
+  if (state_.at(unit) != State::waiting) return {};
+  state_[unit] = State::given_up;
+  --open_;
+  std::vector<size_t> lost = give_up_needing(unit);
+  lost.insert(lost.begin(), unit);
+  return lost;
+}
+
+std::vector<size_t> UnitQueue::give_up_needing(size_t cause) {
+  std::vector<size_t> lost, causes = {cause};
   while (!causes.empty()) {
-    const size_t cause = causes.back();
+    const size_t given_up = causes.back();
     causes.pop_back();
-    for (const size_t next : needed_by_[cause]) {
+    for (const size_t next : needed_by_[given_up]) {
       if (state_[next] != State::waiting) continue;
       state_[next] = State::given_up;
       --open_;

@@ -4,6 +4,7 @@
 #include "models/kernels.h"
 #include "models/kv_cache.h"
 #include "models/linear_tiles.h"
+#include "models/overlay.h"
 #include "models/rope.h"
 
 namespace ptq {
@@ -22,10 +23,16 @@ DecoderModel::DecoderModel(std::shared_ptr<const Checkpoint> checkpoint, at::Sca
   blocks_.resize(config().layers);
 }
 
-at::Tensor DecoderModel::load(const std::string& name) const {
-  if (overlay_) {
-    const auto it = overlay_->tensors.find(name);
-    if (it != overlay_->tensors.end()) return it->second.to(dtype_);
+DecoderModel::DecoderModel(std::shared_ptr<const Checkpoint> checkpoint, at::ScalarType compute_dtype,
+                           std::shared_ptr<const OverlayFile> file)
+    : DecoderModel(std::move(checkpoint), compute_dtype, file ? std::make_shared<const Overlay>(file->rest()) : nullptr) {
+  overlay_file_ = std::move(file);
+}
+
+at::Tensor DecoderModel::load(const std::string& name, const Overlay* overlay) const {
+  if (overlay) {
+    const auto it = overlay->tensors.find(name);
+    if (it != overlay->tensors.end()) return it->second.to(dtype_);
   }
   return checkpoint_->tensor(name).to(dtype_);
 }
@@ -34,14 +41,17 @@ DecoderBlock DecoderModel::load_block(int64_t index) const {
   const ModelConfig& c = config();
   PTQ_CHECK(index >= 0 && index < c.layers, "block outside the model");
   const std::string prefix = layer_prefix(index);
+  const std::shared_ptr<const Overlay> overlay =
+      overlay_file_ ? std::make_shared<const Overlay>(overlay_file_->block(index)) : overlay_;
+  const auto load = [&](const std::string& name) { return this->load(name, overlay.get()); };
   const auto linear = [&](const std::string& name, bool bias) {
     Linear result;
     result.name = prefix + name;
-    const auto on_grid = overlay_ ? overlay_->linears.find(result.name) : decltype(overlay_->linears.end()){};
-    if (overlay_ && on_grid != overlay_->linears.end()) {
+    const auto on_grid = overlay ? overlay->linears.find(result.name) : decltype(overlay->linears.end()){};
+    if (overlay && on_grid != overlay->linears.end()) {
       result.weight_OI = dequantize(on_grid->second.codes_OI, on_grid->second.grid).to(dtype_);
       // The overlay keeps the codes alive: the linear points into it.
-      result.quantized = std::shared_ptr<const QuantizedWeight>(overlay_, &on_grid->second);
+      result.quantized = std::shared_ptr<const QuantizedWeight>(overlay, &on_grid->second);
     } else {
       result.weight_OI = load(result.name + ".weight");
     }
@@ -86,7 +96,7 @@ at::Tensor DecoderModel::embed(const at::Tensor& ids_BT) const {
 }
 
 at::Tensor DecoderModel::final_norm(const at::Tensor& h_BTD) const {
-  if (!final_norm_D_.defined()) final_norm_D_ = load("model.norm.weight");
+  if (!final_norm_D_.defined()) final_norm_D_ = load("model.norm.weight", overlay_.get());
   return rms_norm(h_BTD, final_norm_D_, config().norm_eps);
 }
 
@@ -95,7 +105,7 @@ at::Tensor DecoderModel::head(const at::Tensor& x_BTD) const {
     const std::string own = "lm_head.weight";
     // An overlay may untie the head by bringing one of its own.
     const bool untied = !config().tied_embeddings || (overlay_ && overlay_->tensors.count(own));
-    head_VD_ = load(untied ? own : embedding_name);
+    head_VD_ = load(untied ? own : embedding_name, overlay_.get());
   }
   return linear_product(x_BTD, head_VD_);
 }
@@ -118,6 +128,7 @@ at::Tensor DecoderModel::hidden(const at::Tensor& ids_BT, KvCache* cache) const 
 }
 
 double DecoderModel::average_bits() const {
+  PTQ_CHECK(!overlay_file_, "of an overlay in memory");
   static const char* const names[] = {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
                                       "mlp.gate_proj",    "mlp.up_proj",      "mlp.down_proj"};
   double bits = 0, weights = 0;

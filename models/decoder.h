@@ -17,6 +17,7 @@
 namespace ptq {
 
 class KvCache;       // models/kv_cache.h
+class OverlayFile;   // models/overlay.h
 struct RopeTable;    // models/rope.h: cos/sin rows by position
 
 // Linears that read one input tensor.
@@ -65,6 +66,9 @@ class DecoderModel {
   // compute_dtype: kFloat or kBFloat16. Blocks are loaded when asked for; a weight stored in compute_dtype is a view of the mapping.
   DecoderModel(std::shared_ptr<const Checkpoint> checkpoint, at::ScalarType compute_dtype,
                std::shared_ptr<const Overlay> overlay = nullptr);
+  // The overlay's blocks are unpacked when they are loaded.
+  DecoderModel(std::shared_ptr<const Checkpoint> checkpoint, at::ScalarType compute_dtype,
+               std::shared_ptr<const OverlayFile> file);
 
   const ModelConfig& config() const { return checkpoint_->config(); }
   const Checkpoint& checkpoint() const { return *checkpoint_; }
@@ -83,11 +87,12 @@ class DecoderModel {
  private:
   std::shared_ptr<const Checkpoint> checkpoint_;
   at::ScalarType dtype_;
-  std::shared_ptr<const Overlay> overlay_;
+  std::shared_ptr<const Overlay> overlay_;  // of a file: what is of no block
+  std::shared_ptr<const OverlayFile> overlay_file_;
   mutable std::vector<std::unique_ptr<DecoderBlock>> blocks_;
   mutable at::Tensor embedding_VD_, head_VD_, final_norm_D_;
   mutable std::shared_ptr<const RopeTable> rope_;
-  at::Tensor load(const std::string& name) const;
+  at::Tensor load(const std::string& name, const Overlay* overlay) const;
 };
 
 // Greedy continuation through the KV cache: at most `count` ids after `ids`, ending at `stop_id` (kept out of the result) when >= 0.

@@ -88,6 +88,45 @@ class Reader {
 
 }  // namespace
 
+namespace {
+
+// Adds the file's own metadata and writes.
+void write_tensors(const std::string& path, const std::map<std::string, at::Tensor>& tensors, const Json& linears,
+                   const std::map<std::string, std::string>& metadata) {
+  std::map<std::string, std::string> all = metadata;
+  for (const char* key : reserved) PTQ_CHECK(!metadata.count(key), "metadata key that overlays use themselves");
+  all["format"] = format_name;
+  all["linears"] = canonical(linears);
+  all["checksum"] = checksum(tensors, all);
+  write_safetensors(path, tensors, all);
+}
+
+// An open overlay whose checksum holds.
+struct CheckedFile {
+  std::shared_ptr<const SafetensorsFile> file;
+  std::map<std::string, at::Tensor> tensors;
+  Json linears;
+};
+
+CheckedFile open_checked(const std::string& path) {
+  CheckedFile result;
+  result.file = SafetensorsFile::open(path);
+  const std::map<std::string, std::string>& about = result.file->metadata();
+  const auto fail = [&](const std::string& key, const std::string& message) { throw UserError({path, 0, key}, message); };
+  const auto text = [&](const std::string& key) {
+    const auto it = about.find(key);
+    return it == about.end() ? std::string() : it->second;
+  };
+  if (text("format") != format_name) fail("format", std::string("is no overlay of this program (allowed: ") + format_name + ")");
+  for (const std::string& name : result.file->names()) result.tensors[name] = result.file->tensor(name);
+  if (checksum(result.tensors, about) != text("checksum")) fail("checksum", "does not match the contents: the file is damaged");
+  result.linears = Json::parse(text("linears"), nullptr, false);
+  if (!result.linears.is_object()) fail("linears", "is no JSON object");
+  return result;
+}
+
+}  // namespace
+
 void write_overlay(const std::string& path, const Overlay& overlay, const std::map<std::string, std::string>& metadata) {
   std::map<std::string, at::Tensor> tensors;
   Json linears = Json::object();
@@ -105,39 +144,73 @@ void write_overlay(const std::string& path, const Overlay& overlay, const std::m
                      {"columns_per_group", width}};
   }
   for (const auto& [name, tensor] : overlay.tensors) tensors["tensor/" + name] = tensor.contiguous();
-  std::map<std::string, std::string> all = metadata;
-  for (const char* key : reserved) PTQ_CHECK(!metadata.count(key), "metadata key that overlays use themselves");
-  all["format"] = format_name;
-  all["linears"] = canonical(linears);
-  all["checksum"] = checksum(tensors, all);
-  write_safetensors(path, tensors, all);
+  write_tensors(path, tensors, linears, metadata);
+}
+
+std::string merge_overlays(const std::vector<std::string>& parts, const std::string& path,
+                           const std::map<std::string, std::string>& metadata) {
+  std::vector<CheckedFile> open;  // keeps the mappings
+  std::map<std::string, at::Tensor> tensors;
+  Json linears = Json::object();
+  for (const std::string& part : parts) {
+    open.push_back(open_checked(part));
+    for (const auto& [name, tensor] : open.back().tensors) PTQ_CHECK(tensors.emplace(name, tensor).second, name);
+    linears.update(open.back().linears);
+  }
+  write_tensors(path, tensors, linears, metadata);
+  return checksum(tensors, {{"format", format_name}, {"linears", canonical(linears)}});
+}
+
+struct OverlayFile::Impl {
+  std::string path;
+  CheckedFile checked;
+};
+
+OverlayFile::OverlayFile() = default;
+OverlayFile::~OverlayFile() = default;
+
+std::shared_ptr<const OverlayFile> OverlayFile::open(const std::string& path) {
+  std::shared_ptr<OverlayFile> result(new OverlayFile);
+  result->impl_ = std::make_unique<Impl>(Impl{path, open_checked(path)});
+  return result;
+}
+
+std::map<std::string, std::string> OverlayFile::metadata() const {
+  std::map<std::string, std::string> metadata = impl_->checked.file->metadata();
+  for (const char* key : reserved) metadata.erase(key);
+  return metadata;
+}
+
+Overlay OverlayFile::where(const std::function<bool(const std::string& name)>& wanted) const {
+  const Reader reader(impl_->path, *impl_->checked.file);
+  Overlay overlay;
+  for (const auto& [name, description] : impl_->checked.linears.items())
+    if (wanted(name)) overlay.linears[name] = reader.weight(name, description);
+  const std::string prefix = "tensor/";
+  for (const auto& [stored, tensor] : impl_->checked.tensors) {
+    if (stored.rfind(prefix, 0) != 0) continue;
+    const std::string name = stored.substr(prefix.size());
+    if (wanted(name)) overlay.tensors[name] = tensor;
+  }
+  return overlay;
+}
+
+Overlay OverlayFile::block(int64_t index) const {
+  return where([prefix = "model.layers." + std::to_string(index) + "."](const std::string& name) {
+    return name.rfind(prefix, 0) == 0;
+  });
+}
+Overlay OverlayFile::rest() const {
+  return where([](const std::string& name) { return name.rfind("model.layers.", 0) != 0; });
+}
+Overlay OverlayFile::all() const {
+  return where([](const std::string&) { return true; });
 }
 
 Overlay read_overlay(const std::string& path, std::map<std::string, std::string>* metadata) {
-  const std::shared_ptr<const SafetensorsFile> file = SafetensorsFile::open(path);
-  const Reader reader(path, *file);
-  const std::map<std::string, std::string>& about = file->metadata();
-  const auto text = [&](const std::string& key) {
-    const auto it = about.find(key);
-    return it == about.end() ? std::string() : it->second;
-  };
-  if (text("format") != format_name) reader.fail("format", std::string("is no overlay of this program (allowed: ") + format_name + ")");
-  std::map<std::string, at::Tensor> tensors;
-  for (const std::string& name : file->names()) tensors[name] = file->tensor(name);
-  if (checksum(tensors, about) != text("checksum")) reader.fail("checksum", "does not match the contents: the file is damaged");
-  const Json linears = Json::parse(text("linears"), nullptr, false);
-  if (!linears.is_object()) reader.fail("linears", "is no JSON object");
-  Overlay overlay;
-  for (const auto& [name, description] : linears.items()) overlay.linears[name] = reader.weight(name, description);
-  const std::string prefix = "tensor/";
-  for (const auto& [name, tensor] : tensors) {
-    if (name.rfind(prefix, 0) == 0) overlay.tensors[name.substr(prefix.size())] = tensor;
-  }
-  if (metadata) {
-    *metadata = about;
-    for (const char* key : reserved) metadata->erase(key);
-  }
-  return overlay;
+  const auto file = OverlayFile::open(path);
+  if (metadata) *metadata = file->metadata();
+  return file->all();
 }
 
 }  // namespace ptq

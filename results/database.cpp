@@ -12,7 +12,6 @@
 namespace ptq {
 namespace {
 
-constexpr int application_id = 0x70747131;  // "ptq1": tells our files from other programs' databases
 // A writer has hours of work behind it and waits longer for a reader that somebody left in a transaction.
 constexpr int read_timeout_ms = 10000, write_timeout_ms = 60000;
 
@@ -97,7 +96,8 @@ void Database::check_schema(bool writable) {
   if (found != schema_version)
     throw failure(path_, "has schema version " + std::to_string(found) + ", this harness reads version " +
                              std::to_string(schema_version) +
-                             (found > schema_version ? "; use the newer harness that wrote it" : "") +
+                             (found > schema_version ? "; use the newer harness that wrote it"
+                                                     : "; harness migrate --db lifts it") +
                              ", or give another database with --db");
 }
 

@@ -55,11 +55,13 @@ Json describe_quantization(SQLite::Database& db, const std::string& key) {
   Json& result = found[0];
   // A list, not an object: layers stay in the order of the model.
   Json layers = Json::array();
-  for (const Json& row : rows_of(db, "SELECT layer, name, value FROM layer_metric WHERE quantization = ? ORDER BY id",
+  for (const Json& row : rows_of(db, "SELECT layer, name, value, step FROM layer_metric WHERE quantization = ? ORDER BY id",
                                  result["id"].get<int64_t>())) {
     if (layers.empty() || layers.back()["layer"] != row["layer"])
       layers.push_back({{"layer", row["layer"]}, {"metrics", Json::object()}});
-    layers.back()["metrics"][row["name"].get<std::string>()] = row["value"];
+    Json& metric = layers.back()["metrics"][row["name"].get<std::string>()];
+    if (row["step"] < 0) metric = row["value"];
+    else metric.push_back({row["step"], row["value"]});  // a curve
   }
   result["layers"] = std::move(layers);
   result.erase("id");

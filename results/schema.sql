@@ -1,4 +1,4 @@
--- Schema 1 of the result database (docs/database.md). Rows are added, never changed or taken away: triggers hold that.
+-- Schema 2 of the result database (docs/database.md). Rows are added, never changed or taken away: triggers hold that.
 -- A REAL that is NULL, where NULL is allowed, is "not a number" (SQLite stores no NaN), in metric.stderr "none".
 
 -- The machine and build that made results. Equal contents stand here once.
@@ -47,14 +47,15 @@ CREATE TABLE artifact (
   digest TEXT NOT NULL
 ) STRICT;
 
--- Loss, damping, chosen ratio, time of each linear, in the order of the model.
+-- Loss, damping, chosen ratio, time of each linear, in the order of the model; the points of loss curves.
 CREATE TABLE layer_metric (
   id INTEGER PRIMARY KEY,
   quantization INTEGER NOT NULL REFERENCES quantization (id),
   layer TEXT NOT NULL,
   name TEXT NOT NULL,
   value REAL,
-  UNIQUE (quantization, layer, name)
+  step INTEGER NOT NULL DEFAULT -1,    -- iteration of a learned step; -1: not a curve's point
+  UNIQUE (quantization, layer, name, step)
 ) STRICT;
 
 -- One attempt at a cell of a grid. A key has at most one done row; failed attempts stay as its history.

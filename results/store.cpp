@@ -80,11 +80,11 @@ std::optional<QuantizationRow> load_quantization(SQLite::Database& db, const std
   row.average_bits = real(find.getColumn(3));
   row.seconds = real(find.getColumn(4));
   row.peak_memory_bytes = find.getColumn(5).getInt64();
-  SQLite::Statement layers(db, "SELECT layer, name, value FROM layer_metric WHERE quantization = ? ORDER BY id");
+  SQLite::Statement layers(db, "SELECT layer, name, value, step FROM layer_metric WHERE quantization = ? ORDER BY id");
   layers.bind(1, id);
   while (layers.executeStep())
-    row.layers.push_back(
-        {layers.getColumn(0).getString(), layers.getColumn(1).getString(), real(layers.getColumn(2))});
+    row.layers.push_back({layers.getColumn(0).getString(), layers.getColumn(1).getString(), real(layers.getColumn(2)),
+                          layers.getColumn(3).getInt64()});
   return row;
 }
 
@@ -103,9 +103,10 @@ void store_quantization(SQLite::Database& db, int64_t run, const QuantizationRow
   SQLite::Statement artifact(db, "INSERT INTO artifact (quantization, file, digest) VALUES (?, ?, ?)");
   SQLite::bind(artifact, id, q.artifact, q.artifact_digest);
   artifact.exec();
-  SQLite::Statement layer(db, "INSERT INTO layer_metric (quantization, layer, name, value) VALUES (?, ?, ?, ?)");
+  SQLite::Statement layer(db, 
+                          "INSERT INTO layer_metric (quantization, layer, name, value, step) VALUES (?, ?, ?, ?, ?)");
   for (const auto& l : q.layers) {
-    SQLite::bind(layer, id, l.layer, l.name, l.value);
+    SQLite::bind(layer, id, l.layer, l.name, l.value, l.step);
     insert(db, layer);
   }
 }
@@ -213,6 +214,26 @@ class SqliteStore : public ResultStore {
 
   Json describe_cell(const std::string& key_prefix) const override {
     return database_.read([&](SQLite::Database& db) { return describe(db, key_prefix); });
+  }
+
+  Json resolved_experiment(int64_t run) const override {
+    return database_.read([&](SQLite::Database& db) {
+      SQLite::Statement find(db, "SELECT resolved FROM run WHERE id = ?");
+      find.bind(1, run);
+      PTQ_CHECK(find.executeStep(), "no such run");
+      return Json::parse(find.getColumn(0).getString());
+    });
+  }
+
+  std::vector<std::string> artifacts() const override {
+    return database_.read([](SQLite::Database& db) {
+      SQLite::Statement find(db,
+                             "SELECT a.file FROM latest_quantization AS q JOIN artifact AS a ON a.quantization = q.id "
+                             "ORDER BY a.file");
+      std::vector<std::string> files;
+      while (find.executeStep()) files.push_back(find.getColumn(0).getString());
+      return files;
+    });
   }
 
  private:

@@ -27,6 +27,7 @@ struct DocumentScoreRow {
 struct LayerMetricRow {
   std::string layer, name;
   double value = 0;
+  int64_t step = -1;  // of a curve's points: the iteration
 };
 
 // The machine and build that made a result. Equal contents are stored once.
@@ -90,6 +91,8 @@ class ResultStore {
   // Everything known of the one cell whose key begins so: for `harness show`. Objects: cell, metrics, run, environment,
   // quantization with its layers (null for full precision), earlier failures. UserError: none, or several (listed).
   virtual Json describe_cell(const std::string& key_prefix) const = 0;
+  virtual Json resolved_experiment(int64_t run) const = 0;    // as begin_run got it
+  virtual std::vector<std::string> artifacts() const = 0;     // file names of all quantizations' latest artifacts
 };
 
 }  // namespace ptq

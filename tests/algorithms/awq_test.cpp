@@ -181,7 +181,7 @@ TEST(AwqScale, RunsTwiceToTheSameBits) {
   awq_scale(b, {});
   for (size_t i = 0; i < 7; ++i)
     EXPECT_TRUE(at::equal(first.block.linears()[i]->weight_OI, second.block.linears()[i]->weight_OI));
-  ASSERT_EQ(a.metrics.size(), 9u);  // three numbers for each of qkv, gate_up, down
+  ASSERT_EQ(a.metrics.size(), 12u);  // ratio, two losses and the number of statistics for each of qkv, gate_up, down
   for (size_t i = 0; i < a.metrics.size(); ++i) EXPECT_EQ(a.metrics[i].value, b.metrics[i].value);
 }
 

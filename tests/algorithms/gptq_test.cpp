@@ -295,7 +295,8 @@ TEST(GptqStep, TrueSequentialReadsTheQuantizedBlock) {
   quantize_block(gptq_method({{"true_sequential", true}}), task);
   DecoderBlock half = made.block;
   half.down = before.down;  // everything before `down` is quantized
-  const auto statistics = subset_statistics(half, made.inputs_TD, made.context, all_subsets, {.gram = true});
+  BlockTask other = test::block_task(half, made.spec, made.inputs_TD, made.context);
+  const auto statistics = subset_statistics(other, all_subsets, {.gram = true});
   const HessianFactor factor =
       factor_hessian(hessian_of(statistics.at(SubsetKind::down)), 0.01, false, "down");
   const QuantGrid grid = minmax_grid(before.down.weight_OI, made.spec.weights);

@@ -14,7 +14,7 @@ at::Tensor normal(std::vector<int64_t> sizes, uint64_t seed) {
 }
 
 InputStatistics collect(const std::vector<at::Tensor>& inputs) {
-  StatisticsCollector collector(static_cast<int64_t>(inputs.size()), {.gram = true, .absolute = true});
+  StatisticsCollector collector(Share::of(static_cast<int64_t>(inputs.size())), {.gram = true, .absolute = true});
   for (const at::Tensor& x_TI : inputs) collector.add(x_TI);
   return collector.finish();
 }
@@ -74,8 +74,9 @@ TEST(SubsetInputs, AreWhatTheForwardPassGivesItsLinears) {
 TEST(SubsetStatistics, OfAllSubsetsInOnePass) {
   test::RandomBlock made({});
   int beats = 0;
-  const auto all = subset_statistics(made.block, made.inputs_TD, made.context, all_subsets,
-                                     {.gram = true, .absolute = true}, [&] { ++beats; });
+  BlockTask task = made.task();
+  task.heartbeat = [&] { ++beats; };
+  const auto all = subset_statistics(task, all_subsets, {.gram = true, .absolute = true});
   EXPECT_EQ(beats, 3);
   for (const SubsetKind kind : all_subsets) {
     const at::Tensor x = at::cat(subset_inputs(made.block, made.inputs_TD, made.context, kind));

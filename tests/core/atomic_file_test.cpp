@@ -9,6 +9,7 @@
 #include <iterator>
 
 #include "core/error.h"
+#include "tests/support/temporary_folder.h"
 
 namespace ptq {
 namespace {
@@ -22,14 +23,9 @@ std::string contents(const std::string& path) {
 
 class AtomicFileTest : public testing::Test {
  protected:
-  void SetUp() override {
-    std::string pattern = (fs::temp_directory_path() / "harness-test-XXXXXX").string();
-    folder_ = ::mkdtemp(pattern.data());
-    path_ = folder_ + "/file";
-  }
-  void TearDown() override { fs::remove_all(folder_); }
-  size_t files() const { return size_t(std::distance(fs::directory_iterator(folder_), {})); }
-  std::string folder_, path_;
+  size_t files() const { return size_t(std::distance(fs::directory_iterator(folder_.path()), {})); }
+  test::TemporaryFolder folder_;
+  const std::string path_ = folder_ / "file";
 };
 
 TEST_F(AtomicFileTest, AppearsOnlyWithCommit) {
@@ -63,7 +59,7 @@ TEST_F(AtomicFileTest, TwoWritersOfOneFileDoNotMix) {
 
 TEST_F(AtomicFileTest, AFolderThatIsNotThereIsTheUsersError) {
   try {
-    AtomicFile file(folder_ + "/absent/file");
+    AtomicFile file(folder_ / "absent/file");
     FAIL();
   } catch (const UserError& error) {
     EXPECT_NE(std::string(error.what()).find("absent/file: cannot be made: No such file"), std::string::npos)

@@ -87,5 +87,22 @@ TEST(ScoreBatch, PaddingAndSharedRowsChangeNothingButRounding) {
   }
 }
 
+TEST(ScoreBlockByBlock, GivesTheBitsOfWholeModels) {
+  const DecoderModel model(Checkpoint::open(test::project_path("tests/models/golden/logits/llama_gqa_tied")), at::kFloat);
+  const auto requests = random_requests(9, 20, static_cast<int32_t>(model.config().vocab_size));
+  const auto batches = plan_batches(requests, 48);
+  ASSERT_GT(batches.size(), 2u);
+  double told = -1;
+  const auto streamed = score_block_by_block(model, requests, batches, [&](double share) { told = share; });
+  size_t next = 0;
+  for (const Batch& batch : batches)
+    for (const Score& score : score_batch(model, requests, batch)) {
+      EXPECT_EQ(streamed.at(next).log_likelihood, score.log_likelihood);
+      EXPECT_EQ(streamed.at(next++).greedy, score.greedy);
+    }
+  EXPECT_EQ(next, streamed.size());
+  EXPECT_GT(told, 0);
+}
+
 }  // namespace
 }  // namespace ptq

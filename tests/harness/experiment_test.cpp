@@ -47,19 +47,22 @@ TEST_F(ExperimentTest, AxesThatAMethodDoesNotReadCollapse) {
   const Experiment e = read(test::tiny_yaml);
   const auto positions = expand_grid(e);
   // (full precision + 2 specs x 3 methods) x 2 calibrations x 2 evaluations
-  EXPECT_EQ(positions.size(), 7u * 2 * 2);
+  EXPECT_EQ(positions.size(), 9u * 2 * 2);
   // full precision and RTN read no calibration: 1 + 2; GPTQ and AWQ+GPTQ do: 2 x 2 x 2. Times two
   // evaluations.
-  EXPECT_EQ(distinct_cells(e, positions).size(), (1u + 2 + 8) * 2);
+  EXPECT_EQ(distinct_cells(e, positions).size(), (1u + 2 + 12) * 2);
 }
 
 TEST_F(ExperimentTest, SeedsCollapseUnlessAPresetDraws) {
   const std::string two_seeds = std::string(test::tiny_yaml) + "seeds: [0, 1]\n";
   const Experiment fixed = read(two_seeds);
-  EXPECT_EQ(distinct_cells(fixed, expand_grid(fixed)).size(), 22u);
+  EXPECT_EQ(distinct_cells(fixed, expand_grid(fixed)).size(), 30u);
   const Experiment drawn =
       read(two_seeds, {.profile = "", .assignments = {"calibration.preset=random_windows"}});
-  EXPECT_EQ(distinct_cells(drawn, expand_grid(drawn)).size(), (3u + 8 * 2) * 2);
+  // A learned method draws mini-batches: two seeds are two cells of it alone.
+  const Experiment learned = read(two_seeds, {.profile = "", .assignments = {"methods=[rtn, gptq, signround]"}});
+  EXPECT_EQ(distinct_cells(learned, expand_grid(learned)).size(), (1u + 2 + 4 + 4 * 2) * 2);
+  EXPECT_EQ(distinct_cells(drawn, expand_grid(drawn)).size(), (3u + 12 * 2) * 2);
 }
 
 TEST_F(ExperimentTest, RulesKeepAndDropCells) {
@@ -67,7 +70,7 @@ TEST_F(ExperimentTest, RulesKeepAndDropCells) {
       read(std::string(test::tiny_yaml) +
            "exclude: [{methods: gptq, quantization: [w2g32]}]\ninclude: [{evaluation: text}]\n");
   const auto cells = distinct_cells(e, expand_grid(e));
-  EXPECT_EQ(cells.size(), 1u + 2 + 8 - 2);
+  EXPECT_EQ(cells.size(), 1u + 2 + 12 - 2);
 }
 
 TEST_F(ExperimentTest, ProfileReplacesAxesAndSetChangesElements) {

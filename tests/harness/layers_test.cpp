@@ -58,9 +58,11 @@ TEST(Layers, NameALibraryOnlyWhereItBelongs) {
                                                    {"sqlite3.h", "results/"},
                                                    {"yaml-cpp/", "harness/yaml.cpp"}};
   each_include([&](const std::string&, const std::string& file, const std::string& included) {
-    for (const auto& [header, folder] : home)
-      if (included.rfind(header, 0) == 0)
+    for (const auto& [header, folder] : home) {
+      if (included.rfind(header, 0) == 0) {
         EXPECT_NE(file.find(folder), std::string::npos) << file << " includes " << included;
+      }
+    }
     EXPECT_NE(included, "torch/torch.h") << file;
   });
 }

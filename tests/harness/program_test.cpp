@@ -8,6 +8,8 @@
 #include <array>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
+#include <map>
 #include <thread>
 
 #include "models/safetensors.h"
@@ -56,6 +58,28 @@ class ProgramTest : public ::testing::Test {
   size_t stored_cells(const std::string& database) const {
     const Ran ran = harness("show --db " + database);
     return ran.code == 0 ? std::count(ran.out.begin(), ran.out.end(), '\n') : 0;
+  }
+  // Digests of all artifacts, then every metric and document score, exact.
+  std::string contents(const std::string& database) const {
+    const auto store = ResultStore::open(dir() + "/" + database, ResultStore::Mode::read);
+    std::map<std::string, std::string> digests;
+    std::string numbers;
+    for (const CellRow& cell : store->cells()) {
+      if (const auto q = store->find_quantization(cell.quantize_key)) digests[q->key] = q->artifact_digest;
+      char text[64];
+      const auto add = [&](const std::string& name, double value) {
+        std::snprintf(text, sizeof text, "%.17g", value);
+        numbers += name + "=" + text + " ";
+      };
+      numbers += cell.key + ": ";
+      for (const MetricRow& m : cell.metrics) add(m.name, m.value);
+      const CellRow whole = *store->find_cell(cell.key);
+      for (const auto& d : whole.documents) add(std::to_string(d.document), d.value);
+      numbers += "\n";
+    }
+    std::string all;
+    for (const auto& [key, digest] : digests) all += key + " " + digest + "\n";
+    return all + "|" + numbers;
   }
   std::string report(const std::string& database) const {
     const Ran ran = harness("report tiny.yaml --format csv --db " + database);
@@ -112,7 +136,7 @@ TEST_F(ProgramTest, MistakesAreOneLineAndExitTwoBeforeAnyWork) {
 TEST_F(ProgramTest, DryRunPrintsTheCells) {
   const Ran ran = harness("run tiny.yaml --dry-run");
   EXPECT_EQ(ran.code, 0) << ran.err;
-  EXPECT_EQ(std::count(ran.out.begin(), ran.out.end(), '\n'), 22);
+  EXPECT_EQ(std::count(ran.out.begin(), ran.out.end(), '\n'), 30);
   EXPECT_THAT(ran.out, HasSubstr("tiny w4g32 gptq short text\n"));
 }
 
@@ -127,16 +151,17 @@ TEST_F(ProgramTest, TokenizePrintsALineOfIdsForEachLine) {
 TEST_F(ProgramTest, TablesAreEqualAtEveryRankCountAndARerunDoesNothing) {
   ASSERT_EQ(harness("run tiny.yaml --db 1.db").code, 0);
   const std::string table = report("1.db");
-  EXPECT_EQ(std::count(table.begin(), table.end(), '\n'), 1 + 28);
-  for (const char* ranks : {"2", "4", "8"}) {
+  EXPECT_EQ(std::count(table.begin(), table.end(), '\n'), 1 + 36);
+  for (const char* ranks : {"2", "3", "4", "8"}) {
     const Ran ran =
         shell("mpirun -n " + std::string(ranks) + " " + PTQ_PROGRAM + " run tiny.yaml --db " + ranks + ".db");
     ASSERT_EQ(ran.code, 0) << ran.err;
     EXPECT_EQ(report(std::string(ranks) + ".db"), table) << ranks << " ranks";
+    EXPECT_EQ(contents(std::string(ranks) + ".db"), contents("1.db")) << ranks << " ranks";
   }
   const Ran again = harness("run tiny.yaml --db 1.db");
   EXPECT_THAT(again.err, HasSubstr("0 cells to do"));
-  EXPECT_THAT(again.err, HasSubstr("22 are in the database already"));
+  EXPECT_THAT(again.err, HasSubstr("30 are in the database already"));
 }
 
 TEST_F(ProgramTest, KillsLoseNoFinishedCellAndChangeNoNumber) {
@@ -161,6 +186,57 @@ TEST_F(ProgramTest, KillsLoseNoFinishedCellAndChangeNoNumber) {
   }
   ASSERT_EQ(harness("run tiny.yaml --db killed.db").code, 0);
   EXPECT_EQ(report("killed.db"), report("whole.db"));
+  EXPECT_EQ(contents("killed.db"), contents("whole.db"));
+}
+
+TEST_F(ProgramTest, AStoredCellIsVerifiedBitForBit) {
+  ASSERT_EQ(shell("mpirun -n 2 " + std::string(PTQ_PROGRAM) + " run tiny.yaml --db r.db").code, 0);
+  std::string key;
+  for (const CellRow& row : ResultStore::open(dir() + "/r.db", ResultStore::Mode::read)->cells())
+    if (row.calibration_digest != "") key = row.key;
+  const Ran same = harness("verify --db r.db " + key.substr(0, 16));
+  EXPECT_EQ(same.code, 0) << same.err;
+  EXPECT_THAT(same.out, HasSubstr("codes and grids: equal"));
+  EXPECT_THAT(same.out, HasSubstr("every bit is the same"));
+  EXPECT_EQ(shell("mpirun -n 3 " + std::string(PTQ_PROGRAM) + " verify --db r.db " + key).code, 0);
+
+  // Other files are no mistake of the program's, and are said.
+  test::write_text(dir() + "/train.txt", "Another text. " + std::string(5000, 'x'));
+  const Ran changed = harness("verify --db r.db " + key);
+  EXPECT_EQ(changed.code, 2);
+  EXPECT_THAT(changed.err, HasSubstr("cannot be computed here"));
+}
+
+TEST_F(ProgramTest, GcRemovesWhatNobodyNeedsAndARunMakesItAgain) {
+  ASSERT_EQ(harness("run tiny.yaml --db r.db").code, 0);
+  const std::string artifacts = dir() + "/r.artifacts";
+  const auto files = [&] {
+    return std::distance(std::filesystem::directory_iterator(artifacts), std::filesystem::directory_iterator());
+  };
+  const auto named = files();
+  test::write_text(artifacts + "/stray.safetensors", "?");
+  std::filesystem::create_directories(artifacts + "/a.safetensors.parts");
+  EXPECT_THAT(harness("gc --db r.db --dry-run").out, HasSubstr("would remove 1 bytes"));
+  EXPECT_EQ(files(), named + 2);
+  EXPECT_EQ(harness("gc --db r.db").code, 0);
+  EXPECT_EQ(files(), named);
+  EXPECT_EQ(harness("gc --db r.db --max-size 0").code, 0);
+  EXPECT_EQ(files(), 0);
+  EXPECT_EQ(harness("gc --db r.db --max-size lots").code, 2);
+  // A new evaluation of the same models needs the overlays again.
+  const std::string contents_before = contents("r.db");
+  ASSERT_EQ(harness("run tiny.yaml --db r.db --set evaluation[0].windows=2").code, 0);
+  EXPECT_EQ(contents("r.db").find(contents_before.substr(0, contents_before.find('|'))), 0u);
+}
+
+TEST_F(ProgramTest, AMemoryLimitChangesNoNumber) {
+  ASSERT_EQ(harness("run tiny.yaml --db free.db").code, 0);
+  const Ran ran = shell("mpirun -n 2 " + std::string(PTQ_PROGRAM) + " run tiny.yaml --db small.db --set memory_limit=100kB");
+  ASSERT_EQ(ran.code, 0) << ran.err;
+  EXPECT_EQ(contents("small.db"), contents("free.db"));
+  const Ran bad = harness("run tiny.yaml --set memory_limit=much");
+  EXPECT_EQ(bad.code, 2);
+  EXPECT_THAT(bad.err, HasSubstr("memory_limit: 'much' is no size; allowed:"));
 }
 
 TEST_F(ProgramTest, AFailingCellIsStoredAndTheOthersFinish) {
@@ -176,7 +252,7 @@ TEST_F(ProgramTest, AFailingCellIsStoredAndTheOthersFinish) {
   const Ran ran = harness(
       "run tiny.yaml --db f.db --set 'models=[{name: tiny, path: model}, {name: broken, path: broken}]'");
   EXPECT_EQ(ran.code, 1) << ran.err;
-  EXPECT_THAT(ran.err, HasSubstr("22 of 44 cells failed"));
+  EXPECT_THAT(ran.err, HasSubstr("30 of 60 cells failed"));
   size_t done = 0;
   for (const CellRow& row : ResultStore::open(dir() + "/f.db", ResultStore::Mode::read)->cells()) {
     done += row.status == "done";
@@ -184,7 +260,7 @@ TEST_F(ProgramTest, AFailingCellIsStoredAndTheOthersFinish) {
       EXPECT_EQ(row.error, "model.layers.0.self_attn.q_proj.weight holds NaN or infinity");
     }
   }
-  EXPECT_EQ(done, 22u);
+  EXPECT_EQ(done, 30u);
 }
 
 TEST_F(ProgramTest, ASecondRunOnOneDatabaseIsRefusedAndNamesTheHolder) {

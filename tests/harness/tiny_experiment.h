@@ -24,13 +24,14 @@ inline void make_tiny_world(const std::string& dir) {
   write_text(dir + "/piqa.jsonl", documents);
 }
 
-// Two bit widths x three methods x two calibration lengths, perplexity and a task: 22 cells.
+// Two bit widths x four methods x two calibration lengths, perplexity and a task: 30 cells. AWQ reads the full-precision stream (its
+// bit widths are one unit), GPTQ and AWQ+GPTQ the quantized prefix, RTN nothing.
 inline const char* tiny_yaml = R"(title: tiny
 models: [{name: tiny, path: model}]
 calibration:
   - {name: short, corpus: train.txt, samples: 4, length: 32}
   - {name: long, corpus: train.txt, samples: 2, length: 64}
-methods: [rtn, gptq, {name: awq+gptq, steps: [awq_scale, awq_clip, gptq], gptq: {act_order: true}}]
+methods: [rtn, gptq, awq, {name: awq+gptq, steps: [awq_scale, awq_clip, gptq], gptq: {act_order: true}}]
 quantization:
   - {name: w4g32, weights: {bits: 4, group_size: 32}}
   - {name: w2g32, weights: {bits: 2, group_size: 32}}

@@ -58,14 +58,19 @@ TEST(Scheduler, RunsEveryUnitOnceAndReportsFailuresWithTheirReason) {
   const auto comm = make_self_communicator();
   const bool drained =
       run_units(*comm, units,
-                [&](const std::string& payload, const Heartbeat& heartbeat) -> std::string {
+                [&](const std::string& payload, bool, const Heartbeat& heartbeat) -> std::string {
                   heartbeat(0.5);
                   std::lock_guard lock(mutex);
                   done.insert(payload);
                   if (payload == "1") throw std::runtime_error("one is broken");
                   return "result " + payload;
                 },
-                {.on_outcome = [&](size_t i, const Outcome& o) { outcomes[i] = o; }, .on_progress = {}});
+                {.on_outcome =
+                     [&](size_t i, const Outcome& o) {
+                       outcomes[i] = o;
+                       return std::vector<Lost>{};
+                     },
+                 .on_progress = {}});
   EXPECT_TRUE(drained);
   EXPECT_EQ(done, (std::multiset<std::string>{"0", "1", "2"})) << "3 needs 1, which failed";
   EXPECT_EQ(outcomes.at(0).bytes, "result 0");
@@ -76,9 +81,36 @@ TEST(Scheduler, RunsEveryUnitOnceAndReportsFailuresWithTheirReason) {
   EXPECT_EQ(outcomes.at(3).bytes, "one is broken");
 }
 
+// A unit may succeed in part: what needed the rest is given up with its reason, and all that needs that.
+TEST(Scheduler, GivesUpWhatAnOutcomeNames) {
+  std::vector<WorkUnit> units = {unit(1), unit(1, 1, {0}), unit(1, 1, {0}), unit(1, 2, {2})};
+  for (size_t i = 0; i < units.size(); ++i) units[i].payload = std::to_string(i);
+  std::map<size_t, std::string> outcomes;
+  const auto comm = make_self_communicator();
+  EXPECT_TRUE(run_units(*comm, units, [](const std::string& payload, bool, const Heartbeat&) { return payload; },
+                        {.on_outcome =
+                             [&](size_t i, const Outcome& o) {
+                               outcomes[i] = o.bytes;
+                               return i == 0 ? std::vector<Lost>{{2, "its model failed"}} : std::vector<Lost>{};
+                             },
+                         .on_progress = {}}));
+  EXPECT_EQ(outcomes, (std::map<size_t, std::string>{
+                          {0, "0"}, {1, "1"}, {2, "its model failed"}, {3, "its model failed"}}));
+}
+
+TEST(UnitQueue, WideUnitsAreSeenBeforeTheyAreTaken) {
+  std::vector<WorkUnit> units = {unit(1), unit(2, -1)};
+  units[1].wide = true;
+  UnitQueue queue(units);
+  EXPECT_TRUE(queue.wide_waits());
+  EXPECT_EQ(queue.take(""), 1u);
+  EXPECT_FALSE(queue.wide_waits());
+  EXPECT_EQ(queue.take(""), 0u);
+}
+
 TEST(Scheduler, NoWorkEndsAtOnce) {
   const auto comm = make_self_communicator();
-  EXPECT_TRUE(run_units(*comm, {}, [](const std::string&, const Heartbeat&) { return std::string(); }, {}));
+  EXPECT_TRUE(run_units(*comm, {}, [](const std::string&, bool, const Heartbeat&) { return std::string(); }, {}));
 }
 
 }  // namespace

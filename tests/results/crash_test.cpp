@@ -86,7 +86,7 @@ void expect_whole(const std::string& path) {
 
 TEST(Crash, AKillAtAnyMomentLosesNoCommittedCell) {
   const test::TemporaryFolder folder;
-  const std::string path = folder.file("r.db");
+  const std::string path = folder / "r.db";
   const CounterRng rng(0, "kill moments");
   int cells_before = 0;
   for (int trial = 0; trial < 12; ++trial) {
@@ -118,7 +118,7 @@ TEST(Crash, AKillAtAnyMomentLosesNoCommittedCell) {
 
 TEST(Crash, AReaderRollsBackWhatAKilledWriterLeftInTheFile) {
   const test::TemporaryFolder folder;
-  const std::string path = folder.file("r.db");
+  const std::string path = folder / "r.db";
   {
     const auto store = ResultStore::open(path, Mode::write, 0);
     store->commit_cell(store->begin_run("t.yaml", {}, environment()), large_cell(0));
@@ -142,7 +142,7 @@ TEST(Crash, AReaderRollsBackWhatAKilledWriterLeftInTheFile) {
 
 TEST(Crash, ASecondWriterIsRefusedNamingTheHolder) {
   const test::TemporaryFolder folder;
-  const std::string path = folder.file("r.db");
+  const std::string path = folder / "r.db";
   const Child child([&](int out) {
     const auto store = ResultStore::open(path, Mode::write, 0);
     tell(out, 1);
@@ -166,7 +166,7 @@ TEST(Crash, ASecondWriterIsRefusedNamingTheHolder) {
 
 TEST(Crash, AWriterWaitsForOneThatIsEnding) {
   const test::TemporaryFolder folder;
-  const std::string path = folder.file("r.db");
+  const std::string path = folder / "r.db";
   const Child child([&](int out) {
     const auto store = ResultStore::open(path, Mode::write, 0);
     tell(out, 1);
@@ -180,14 +180,14 @@ TEST(Crash, AWriterWaitsForOneThatIsEnding) {
 
 TEST(Crash, TwoNamesOfOneFileAreOneLock) {
   const test::TemporaryFolder folder;
-  const auto store = ResultStore::open(folder.file("r.db"), Mode::write, 0);
-  std::filesystem::create_symlink(folder.file("r.db"), folder.file("link.db"));
-  EXPECT_THROW(ResultStore::open(folder.file("link.db"), Mode::write, 0), UserError);
+  const auto store = ResultStore::open(folder / "r.db", Mode::write, 0);
+  std::filesystem::create_symlink(folder / "r.db", folder / "link.db");
+  EXPECT_THROW(ResultStore::open(folder / "link.db", Mode::write, 0), UserError);
 }
 
 TEST(Crash, TheLockDoesNotOutliveItsHolderInAProgramThatItStarted) {
   const test::TemporaryFolder folder;
-  const std::string path = folder.file("r.db");
+  const std::string path = folder / "r.db";
   pid_t sleeper = 0;
   {
     const auto store = ResultStore::open(path, Mode::write, 0);
@@ -205,7 +205,7 @@ TEST(Crash, TheLockDoesNotOutliveItsHolderInAProgramThatItStarted) {
 
 TEST(Crash, AReaderBesideAWriterSeesWholeCells) {
   const test::TemporaryFolder folder;
-  const std::string path = folder.file("r.db");
+  const std::string path = folder / "r.db";
   const Child child([&](int out) {
     const auto store = ResultStore::open(path, Mode::write, 0);
     const int64_t run = store->begin_run("t.yaml", {}, environment());
@@ -248,7 +248,7 @@ int fill(const std::string& path, const std::string& expected, int out) {
 
 TEST(Crash, AFileSizeLimitIsAUserErrorAndFinishedCellsStay) {
   const test::TemporaryFolder folder;
-  const std::string path = folder.file("r.db");
+  const std::string path = folder / "r.db";
   const Child child([&](int out) {
     signal(SIGXFSZ, SIG_IGN);
     const struct rlimit limit {400000, 400000};
@@ -267,12 +267,12 @@ TEST(Crash, AFullDiskIsAUserErrorAndFinishedCellsStay) {
   constexpr int not_allowed = 77;
   const Child child([&](int out) {
     // A small file system that only the child sees.
-    std::filesystem::create_directory(folder.file("disk"));
+    std::filesystem::create_directory(folder / "disk");
     if (unshare(CLONE_NEWNS) != 0 || mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
-        mount("tmpfs", folder.file("disk").c_str(), "tmpfs", 0, "size=512k") != 0)
+        mount("tmpfs", (folder / "disk").c_str(), "tmpfs", 0, "size=512k") != 0)
       return not_allowed;
-    const int status = fill(folder.file("disk/r.db"), "no space left", out);
-    if (status == 0) expect_whole(folder.file("disk/r.db"));
+    const int status = fill(folder / "disk/r.db", "no space left", out);
+    if (status == 0) expect_whole(folder / "disk/r.db");
     return status != 0 ? status : (::testing::Test::HasFailure() ? 3 : 0);
   });
   const int committed = child.byte();

@@ -1,32 +1,13 @@
-// Rows that the tests of results/ store, and a folder of their own for them.
+// Rows that the tests of results/ store.
 #pragma once
 
-#include <unistd.h>
-
 #include <cmath>
-#include <filesystem>
 #include <string>
 
 #include "results/store.h"
+#include "tests/support/temporary_folder.h"
 
 namespace ptq::test {
-
-class TemporaryFolder {
- public:
-  TemporaryFolder() {
-    std::string name = (std::filesystem::temp_directory_path() / "results_test.XXXXXX").string();
-    if (!mkdtemp(name.data())) std::abort();
-    path_ = name;
-  }
-  ~TemporaryFolder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  std::string file(const std::string& name) const { return (path_ / name).string(); }
-
- private:
-  std::filesystem::path path_;
-};
 
 inline Environment environment(int64_t ranks = 2) {
   return {"0123abc", "0.1.0", "2.13.0", "Some CPU", "AVX512", "", "node1", "Open MPI 4.1.4", ranks, 1};

@@ -36,7 +36,7 @@ class StoreTest : public ::testing::Test {
   }
 
   test::TemporaryFolder folder_;
-  std::string path_ = folder_.file("r.db");
+  std::string path_ = folder_ / "r.db";
 };
 
 void expect_equal(const CellRow& a, const CellRow& b) {
@@ -243,7 +243,7 @@ TEST_F(StoreTest, TheFileHasItsSettingsAndStrictTables) {
   open(Mode::write);
   SQLite::Database raw(path_);
   EXPECT_EQ(raw.execAndGet("PRAGMA journal_mode").getString(), "delete");
-  EXPECT_EQ(raw.execAndGet("PRAGMA user_version").getInt(), 1);
+  EXPECT_EQ(raw.execAndGet("PRAGMA user_version").getInt(), 2);
   EXPECT_EQ(raw.execAndGet("SELECT count(*) FROM pragma_table_list WHERE schema = 'main' AND type = 'table' AND NOT "
                            "strict AND name NOT LIKE 'sqlite%'")
                 .getInt(),
@@ -251,7 +251,7 @@ TEST_F(StoreTest, TheFileHasItsSettingsAndStrictTables) {
 }
 
 TEST_F(StoreTest, WritingMakesParentFolders) {
-  path_ = folder_.file("runs/today/r.db");
+  path_ = folder_ / "runs/today/r.db";
   EXPECT_EQ(refusal(Mode::write), "opened");
   EXPECT_EQ(refusal(Mode::read), "opened");
 }
@@ -266,7 +266,7 @@ TEST_F(StoreTest, RefusesWhatItCannotRead) {
   EXPECT_THAT(refusal(Mode::read), AllOf(StartsWith(path_), HasSubstr("not a result database")));
   EXPECT_THAT(refusal(Mode::write), AllOf(StartsWith(path_), HasSubstr("not a result database")));
 
-  path_ = folder_.file("");
+  path_ = folder_ / "";
   EXPECT_THAT(refusal(Mode::read), HasSubstr("is not a file"));
 }
 
@@ -288,7 +288,7 @@ TEST_F(StoreTest, RefusesANewerSchemaNamingBothVersions) {
     raw.exec("PRAGMA user_version = 7");
   }
   for (const Mode mode : {Mode::read, Mode::write})
-    EXPECT_THAT(refusal(mode), AllOf(StartsWith(path_), HasSubstr("version 7"), HasSubstr("version 1"), HasSubstr("newer")));
+    EXPECT_THAT(refusal(mode), AllOf(StartsWith(path_), HasSubstr("version 7"), HasSubstr("version 2"), HasSubstr("newer")));
 }
 
 TEST_F(StoreTest, RefusesADamagedFile) {

@@ -15,6 +15,7 @@
 #include "core/json.h"
 #include "core/rng.h"
 #include "models/safetensors.h"
+#include "tests/support/temporary_folder.h"
 
 namespace ptq::test {
 
@@ -142,24 +143,5 @@ inline std::string make_random_checkpoint(const std::string& dir,
   write_text(dir + "/tokenizer.json", tokenizer.dump(1));
   return dir;
 }
-
-// A folder under the system's temporary one, removed with its contents at the end of the scope.
-class TemporaryFolder {
- public:
-  TemporaryFolder() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "harness-test-XXXXXX").string();
-    path_ = ::mkdtemp(pattern.data());
-  }
-  ~TemporaryFolder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  TemporaryFolder(const TemporaryFolder&) = delete;
-  const std::string& path() const { return path_; }
-  std::string operator/(const std::string& name) const { return path_ + "/" + name; }
-
- private:
-  std::string path_;
-};
 
 }  // namespace ptq::test

@@ -1,0 +1,337 @@
+#include "harness/quantize.h"
+
+#include <ATen/core/grad_mode.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <map>
+
+#include "algorithms/statistics.h"
+#include "core/error.h"
+#include "core/reason.h"
+#include "harness/block_parts.h"
+#include "harness/scheduler.h"
+
+namespace ptq {
+namespace {
+
+const char* const interrupted_text = "interrupted";  // what members tell each other
+
+at::Tensor ids_tensor(const std::vector<int32_t>& ids) {
+  at::Tensor ids_BT = at::empty({1, static_cast<int64_t>(ids.size())}, at::kLong);
+  std::copy(ids.begin(), ids.end(), ids_BT.mutable_data_ptr<int64_t>());
+  return ids_BT;
+}
+
+void check_finite(DecoderBlock& block) {
+  for (const Linear* linear : block.linears())
+    if (!at::isfinite(linear->weight_OI).all().item<bool>())
+      throw UserError(linear->name + ".weight holds NaN or infinity");
+}
+
+// What differs between the checkpoint's block and the one that the steps left.
+Overlay difference(DecoderBlock before, DecoderBlock& after) {
+  Overlay overlay;
+  const std::string prefix = "model.layers." + std::to_string(before.index) + ".";
+  const auto keep = [&](const std::string& name, const at::Tensor& old_value, const at::Tensor& new_value) {
+    if (new_value.defined() && !(old_value.is_same(new_value) || at::equal(old_value, new_value)))
+      overlay.tensors[name] = new_value;
+  };
+  keep(prefix + "input_layernorm.weight", before.input_norm_D, after.input_norm_D);
+  keep(prefix + "post_attention_layernorm.weight", before.post_norm_D, after.post_norm_D);
+  const auto old_linears = before.linears(), new_linears = after.linears();
+  for (size_t i = 0; i < new_linears.size(); ++i) {
+    Linear& linear = *new_linears[i];
+    PTQ_CHECK(linear.quantized != nullptr, linear.name + " was left without a grid");
+    overlay.linears[linear.name] = *linear.quantized;
+    keep(linear.name + ".bias", old_linears[i]->bias_O, linear.bias_O);
+  }
+  return overlay;
+}
+
+// A block somewhere along a chain of steps.
+struct Branch {
+  DecoderBlock block;
+  std::map<std::string, QuantGrid> grids;
+  std::function<QuantGrid(const at::Tensor&)> fit_group;
+  std::vector<LayerMetric> metrics;
+  BlockStatistics* shared = nullptr;
+};
+
+struct JobState {
+  BlockParts parts;
+  std::vector<std::unique_ptr<Step>> steps;
+  std::vector<std::string> step_keys;  // equal keys: the same step on the same spec
+  int64_t finished = 0;                // blocks
+  std::string error;
+};
+
+class ModelQuantizer {
+ public:
+  ModelQuantizer(const std::shared_ptr<const Checkpoint>& checkpoint, const std::vector<QuantizeJob>& jobs,
+                 const CalibrationSet& calibration, uint64_t seed, const Team& team, int64_t memory_limit,
+                 const std::function<void(double)>& share)
+      : checkpoint_(checkpoint),
+        model_(checkpoint, at::kFloat),
+        jobs_(jobs),
+        seed_(seed),
+        team_(team),
+        share_(share),
+        layers_(model_.config().layers),
+        calibrated_(jobs.front().method.needs_calibration()),
+        prefix_(calibrated_ && jobs.front().method.input == InputStream::quantized_prefix) {
+    PTQ_CHECK(!prefix_ || jobs.size() == 1, "jobs on the quantized prefix share nothing");
+    for (const QuantizeJob& job : jobs) {
+      JobState state{.parts = {job.artifact, job.key}, .steps = job.method.make_steps(), .step_keys = {}, .error = {}};
+      for (const StepConfig& step : job.method.steps)
+        state.step_keys.push_back(canonical({step.step, step.options, to_json(job.spec)}));
+      for (const auto& step : state.steps) targets_ = targets_ || step->needs_targets();
+      states_.push_back(std::move(state));
+    }
+    if (!calibrated_) return;
+    sequences_ = Share::of(static_cast<int64_t>(calibration.ids_NT.size()), team.rank(), team.size());
+    tokens_ = static_cast<int64_t>(calibration.ids_NT[0].size());
+    const int64_t held = sequences_.last - sequences_.first, hidden = model_.config().hidden_size;
+    const int64_t bytes = held * tokens_ * hidden * int64_t{sizeof(float)} * (targets_ ? 3 : 1);
+    spilled_ = memory_limit > 0 && bytes > memory_limit / 4;
+    for (int64_t n = sequences_.first; n < sequences_.last; ++n)
+      stream_TD_.push_back(model_.embed(ids_tensor(calibration.ids_NT[static_cast<size_t>(n)])).squeeze(0));
+    keep(stream_TD_);
+    if (prefix_ && targets_) full_TD_ = stream_TD_;
+  }
+
+  std::vector<QuantizeResult> run() {
+    count_finished();
+    for (int64_t index = 0; index < layers_; ++index) {
+      quantize_block_of_all(index);
+      const bool more = std::any_of(states_.begin(), states_.end(), [](const JobState& s) { return s.error.empty(); });
+      if (!more) break;
+    }
+    return results();
+  }
+
+ private:
+  // Puts states into a file that is mapped, when they are many. It has no name any more: it goes with its tensors.
+  void keep(std::vector<at::Tensor>& states_TD) const {
+    if (!spilled_ || states_TD.empty()) return;
+    const std::string file = jobs_.front().artifact + ".states" + std::to_string(team_.rank());
+    int64_t elements = 0;
+    for (const at::Tensor& state_TD : states_TD) elements += state_TD.numel();
+    const at::Tensor room = at::from_file(file, /*shared=*/true, elements, at::kFloat);
+    std::error_code ignored;
+    std::filesystem::remove(file, ignored);
+    int64_t begin = 0;
+    for (at::Tensor& state_TD : states_TD) {
+      const at::Tensor place = room.narrow(0, begin, state_TD.numel()).view(state_TD.sizes());
+      begin += state_TD.numel();
+      place.copy_(state_TD);
+      state_TD = place;
+    }
+  }
+
+  // Does work that one member may fail in, and returns the error that the team agrees on. Nothing but a whole piece of work between
+  // two agreements: so members never wait for one that has left.
+  std::string agreed(const std::function<void()>& work) const {
+    std::string error;
+    try {
+      work();
+    } catch (const TeamFailure& failure) {
+      return checked(failure.what());
+    } catch (const Interrupted&) {
+      error = interrupted_text;
+    } catch (const std::exception& e) {
+      error = reason(e);
+    }
+    return checked(team_.conclude(error));
+  }
+  static std::string checked(std::string error) {
+    if (error == interrupted_text) throw Interrupted{};
+    return error;
+  }
+
+  // Work without messages, whose failure ends all jobs.
+  void together(const std::function<void()>& work) const {
+    if (const std::string error = agreed(work); !error.empty()) throw UserError(error);
+  }
+
+  // Rank 0's disk decides what is there.
+  void count_finished() {
+    std::vector<at::Tensor> counts = {at::zeros({static_cast<int64_t>(jobs_.size())}, at::kLong)};
+    if (team_.rank() == 0)
+      for (size_t j = 0; j < states_.size(); ++j) counts[0][static_cast<int64_t>(j)] = states_[j].parts.finished(layers_);
+    team_.broadcast(counts, 0);
+    for (size_t j = 0; j < states_.size(); ++j) states_[j].finished = counts[0][static_cast<int64_t>(j)].item<int64_t>();
+  }
+
+  void quantize_block_of_all(int64_t index) {
+    index_ = index;
+    std::vector<size_t> open;
+    for (size_t j = 0; j < states_.size(); ++j)
+      if (states_[j].error.empty() && states_[j].finished <= index) open.push_back(j);
+    together([&] {
+      original_ = model_.load_block(index).to(at::kFloat);
+      if (!open.empty()) check_finite(original_);
+      context_ = model_.context(calibrated_ ? tokens_ : 1);
+      // The full-precision outputs, when a step wants to see them; else they are made when the stream moves on.
+      outputs_TD_.clear();
+      if (targets_ && (!open.empty() || prefix_)) outputs_TD_ = forward(original_, prefix_ ? full_TD_ : stream_TD_);
+    });
+    quantized_ = original_;
+    BlockStatistics shared;
+    run_steps(open, 0, {original_, {}, {}, {}, open.size() > 1 && calibrated_ ? &shared : nullptr});
+    if (index + 1 < layers_ && calibrated_) together([&] { move_on(open.empty()); });
+  }
+
+  // Runs the jobs' chains from step `depth` on; those whose next step is the same share it.
+  void run_steps(const std::vector<size_t>& jobs, size_t depth, const Branch& branch) {
+    std::vector<std::pair<std::string, std::vector<size_t>>> groups;  // in order of first use
+    for (const size_t j : jobs) {
+      const std::string& key = states_[j].step_keys.at(depth);
+      auto group = std::find_if(groups.begin(), groups.end(), [&](const auto& g) { return g.first == key; });
+      if (group == groups.end()) group = groups.insert(groups.end(), {key, {}});
+      group->second.push_back(j);
+    }
+    for (const auto& [key, members] : groups) {
+      Branch next = branch;
+      std::vector<size_t> further;
+      const std::string error = agreed([&] {
+        run_one(members.front(), depth, next);
+        for (const size_t j : members) {
+          if (depth + 1 < states_[j].steps.size()) further.push_back(j);
+          else finish_block(states_[j], next);
+        }
+      });
+      if (!error.empty()) {
+        for (const size_t j : members) states_[j].error = error;
+      } else if (!further.empty()) {
+        run_steps(further, depth + 1, next);
+      } else if (prefix_) {
+        quantized_ = next.block;
+      }
+    }
+  }
+
+  void run_one(size_t job, size_t depth, Branch& branch) {
+    BlockTask task{.block = branch.block,
+                   .spec = jobs_[job].spec,
+                   .inputs_TD = stream_TD_,
+                   .context = context_,
+                   .metrics = std::move(branch.metrics),
+                   .heartbeat = [this] { share_(begun()); },
+                   .grids = std::move(branch.grids),
+                   .fit_group = branch.fit_group,
+                   .targets_TD = targets_ ? &outputs_TD_ : nullptr,
+                   .seed = seed_,
+                   .team = team_,
+                   .share = sequences_,
+                   .shared = branch.shared};
+    run_step(*states_[job].steps[depth], task);
+    branch.metrics = std::move(task.metrics);
+    branch.grids = std::move(task.grids);
+    branch.fit_group = std::move(task.fit_group);
+    branch.shared = task.shared;
+  }
+
+  // The first member keeps it.
+  void finish_block(JobState& state, Branch& branch) {
+    if (team_.rank() != 0) return;
+    BlockRecord record{.metrics = branch.metrics};
+    for (const Linear* linear : branch.block.linears()) {
+      const auto count = static_cast<double>(linear->weight_OI.numel());
+      record.bits += linear->bits_per_weight() * count;
+      record.weights += count;
+    }
+    state.parts.write(index_, difference(original_, branch.block), record);
+  }
+
+  std::vector<at::Tensor> forward(const DecoderBlock& block, const std::vector<at::Tensor>& inputs_TD) const {
+    std::vector<at::Tensor> outputs_TD;
+    for (const at::Tensor& input_TD : inputs_TD) {
+      outputs_TD.push_back(block.forward(input_TD.unsqueeze(0), context_).squeeze(0));
+      share_(begun());
+    }
+    keep(outputs_TD);
+    return outputs_TD;
+  }
+
+  void move_on(bool known) {
+    if (prefix_ && known) {  // finished in an earlier run
+      auto overlay = std::make_shared<const Overlay>(states_[0].parts.read(index_));
+      quantized_ = DecoderModel(checkpoint_, at::kFloat, overlay).load_block(index_).to(at::kFloat);
+    }
+    if (!prefix_ && !outputs_TD_.empty()) {
+      stream_TD_ = std::move(outputs_TD_);
+    } else {
+      const DecoderBlock& path = prefix_ ? quantized_ : original_;
+      for (at::Tensor& input_TD : stream_TD_) {  // in place: one output beside the stream
+        const at::Tensor output_TD = path.forward(input_TD.unsqueeze(0), context_).squeeze(0);
+        if (spilled_) input_TD.copy_(output_TD);
+        else input_TD = output_TD;
+        share_(begun());
+      }
+    }
+    if (prefix_ && targets_) full_TD_ = std::move(outputs_TD_);
+    // One look a block: a NaN would poison every later statistic silently.
+    for (const at::Tensor& input_TD : stream_TD_)
+      if (!at::isfinite(input_TD).all().item<bool>())
+        throw UserError("model.layers." + std::to_string(index_) + " gives NaN or infinity on the calibration set");
+  }
+
+  double begun() const { return static_cast<double>(index_) / static_cast<double>(layers_); }
+
+  std::vector<QuantizeResult> results() {
+    std::vector<QuantizeResult> results;
+    if (team_.rank() != 0) return results;
+    for (size_t j = 0; j < jobs_.size(); ++j) {
+      QuantizeResult result{.key = jobs_[j].key, .error = states_[j].error, .digest = {}, .metrics = {}};
+      if (result.error.empty()) try {
+          double bits = 0, weights = 0;
+          for (int64_t index = 0; index < layers_; ++index) {
+            BlockRecord record;
+            states_[j].parts.read(index, &record);
+            result.metrics.insert(result.metrics.end(), record.metrics.begin(), record.metrics.end());
+            bits += record.bits;
+            weights += record.weights;
+          }
+          result.average_bits = bits / weights;
+          result.digest = states_[j].parts.merge(layers_, {{"key", jobs_[j].key},
+                                                           {"method", canonical(to_json(jobs_[j].method))},
+                                                           {"quantization", canonical(to_json(jobs_[j].spec))}});
+        } catch (const UserError& e) {
+          result.error = e.what();
+        }
+      results.push_back(std::move(result));
+    }
+    return results;
+  }
+
+  std::shared_ptr<const Checkpoint> checkpoint_;
+  DecoderModel model_;
+  const std::vector<QuantizeJob>& jobs_;
+  uint64_t seed_;
+  const Team& team_;
+  const std::function<void(double)>& share_;
+  int64_t layers_;
+  bool calibrated_, prefix_, targets_ = false, spilled_ = false;
+  std::vector<JobState> states_;
+  Share sequences_;
+  int64_t tokens_ = 1;
+  std::vector<at::Tensor> stream_TD_, full_TD_, outputs_TD_;  // this member's sequences
+  // Of the block in hand.
+  int64_t index_ = 0;
+  ForwardContext context_;
+  DecoderBlock original_;
+  DecoderBlock quantized_;  // by the job on the quantized prefix
+};
+
+}  // namespace
+
+std::vector<QuantizeResult> quantize_models(const std::shared_ptr<const Checkpoint>& checkpoint,
+                                            const std::vector<QuantizeJob>& jobs, const CalibrationSet& calibration,
+                                            uint64_t seed, const Team& team, int64_t memory_limit,
+                                            const std::function<void(double)>& share) {
+  const at::NoGradGuard no_grad;
+  return ModelQuantizer(checkpoint, jobs, calibration, seed, team, memory_limit, share).run();
+}
+
+}  // namespace ptq

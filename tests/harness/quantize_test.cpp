@@ -1,0 +1,186 @@
+#include "harness/quantize.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <filesystem>
+#include <set>
+
+#include "core/error.h"
+#include "harness/block_parts.h"
+#include "harness/scheduler.h"
+#include "models/overlay.h"
+#include "tests/algorithms/team_ranks.h"
+#include "tests/support/random_checkpoint.h"
+
+namespace ptq {
+namespace {
+
+constexpr int64_t layers = 3;
+
+class QuantizeModels : public testing::Test {
+ protected:
+  QuantizeModels() {
+    checkpoint_ = Checkpoint::open(
+        test::make_random_checkpoint(folder_ / "model", {{"num_hidden_layers", layers}}));
+    for (int32_t n = 0; n < 5; ++n) {
+      std::vector<int32_t> ids;
+      for (int32_t t = 0; t < 24; ++t) ids.push_back((7 * n + 5 * t + t * t * (n + 1)) % 64);
+      calibration_.ids_NT.push_back(ids);
+    }
+  }
+
+  QuantizeJob job(const Json& method, int bits = 3) {
+    QuantSpec spec;
+    spec.weights.bits = bits;
+    spec.weights.group_size = 16;
+    const std::string key = "key" + std::to_string(next_++);
+    return {key, method_from_json(method, "method"), spec, folder_ / (key + ".safetensors")};
+  }
+
+  std::vector<QuantizeResult> run(const std::vector<QuantizeJob>& jobs,
+                                  const std::function<void(double)>& share = [](double) {}) {
+    return quantize_models(checkpoint_, jobs, calibration_, 0, {}, memory_limit_, share);
+  }
+
+  static int64_t statistics(const std::vector<QuantizeResult>& results) {
+    double count = 0;
+    for (const QuantizeResult& result : results)
+      for (const LayerMetric& m : result.metrics)
+        if (m.name == "statistics") count += m.value;
+    return static_cast<int64_t>(count);
+  }
+
+  test::TemporaryFolder folder_;
+  std::shared_ptr<const Checkpoint> checkpoint_;
+  CalibrationSet calibration_;
+  int next_ = 0;
+  int64_t memory_limit_ = 0;
+};
+
+const Json awq = "awq";
+const Json gptq = {{"preset", "gptq"}, {"input", "full_precision"}, {"gptq", {{"true_sequential", false}}}};
+const Json both = {{"steps", {"awq_scale", "awq_clip", "gptq"}},
+                   {"input", "full_precision"},
+                   {"gptq", {{"true_sequential", false}}}};
+
+TEST_F(QuantizeModels, TogetherTheyGiveWhatEachGivesAlone) {
+  std::vector<QuantizeJob> jobs;
+  for (const int bits : {4, 2})
+    for (const Json& method : {awq, gptq, both}) jobs.push_back(job(method, bits));
+  const auto together = run(jobs);
+  ASSERT_EQ(together.size(), jobs.size());
+  for (size_t j = 0; j < jobs.size(); ++j) {
+    EXPECT_EQ(together[j].error, "");
+    std::filesystem::remove(jobs[j].artifact);
+    const auto alone = run({jobs[j]});
+    EXPECT_EQ(together[j].digest, alone[0].digest) << j;
+    EXPECT_EQ(together[j].average_bits, alone[0].average_bits);
+  }
+}
+
+// Every statistic of the unchanged block is computed once for all methods and bit widths; what is computed again has another
+// input: that of an AWQ-scaled block, once for each bit width of AWQ+GPTQ.
+TEST_F(QuantizeModels, ComputesSharedStatisticsOnce) {
+  const int64_t subsets = 4;
+  EXPECT_EQ(statistics(run({job(gptq, 4)})), subsets * layers);
+  EXPECT_EQ(statistics(run({job(gptq, 4), job(gptq, 3), job(gptq, 2)})), subsets * layers);
+  EXPECT_EQ(statistics(run({job(gptq, 4), job(awq, 4), job(awq, 2)})), subsets * layers);
+  // AWQ and AWQ+GPTQ share their search, so the second has it from the first; each lists the steps that it consists of.
+  const auto results = run({job(awq, 4), job(both, 4)});
+  const auto of = [](const QuantizeResult& result, const std::string& name) {
+    for (const LayerMetric& m : result.metrics)
+      if (m.layer == "model.layers.2/down" && m.name == name) return m.value;
+    return -5.0;
+  };
+  EXPECT_EQ(of(results[0], "awq_loss"), of(results[1], "awq_loss"));
+  EXPECT_EQ(of(results[0], "statistics"), 1);
+  EXPECT_EQ(of(results[1], "statistics"), 2) << "the unchanged block's and the scaled block's";
+}
+
+TEST_F(QuantizeModels, FinishedBlocksSurviveAnInterruption) {
+  for (const Json& method : {Json("gptq"), gptq, Json("rtn")}) {
+    const QuantizeJob whole = job(method), resumed = job(method);
+    const std::string wanted = run({whole})[0].digest;
+    EXPECT_THROW(run({resumed},
+                     [](double share) {
+                       if (share > 0.5) throw Interrupted{};
+                     }),
+                 Interrupted);
+    const BlockParts parts(resumed.artifact, resumed.key);
+    EXPECT_EQ(parts.finished(layers), 2);
+    std::set<double> worked;
+    const auto results = run({resumed}, [&](double share) { worked.insert(share); });
+    EXPECT_EQ(results[0].digest, wanted);
+    EXPECT_EQ(results[0].metrics.size(), run({whole})[0].metrics.size());
+    EXPECT_FALSE(std::filesystem::exists(resumed.artifact + ".parts"));
+  }
+}
+
+TEST_F(QuantizeModels, ADamagedPartIsComputedAgain) {
+  const QuantizeJob one = job("gptq");
+  EXPECT_THROW(run({one},
+                   [](double share) {
+                     if (share > 0.5) throw Interrupted{};
+                   }),
+               Interrupted);
+  std::filesystem::resize_file(one.artifact + ".parts/1.safetensors", 100);
+  EXPECT_EQ(BlockParts(one.artifact, one.key).finished(layers), 1);
+  EXPECT_EQ(BlockParts(one.artifact, "another key").finished(layers), 0);
+  EXPECT_EQ(run({one})[0].digest, run({job("gptq")})[0].digest);
+}
+
+TEST_F(QuantizeModels, OneJobsErrorLeavesTheOthersAlone) {
+  QuantizeJob bad = job(gptq, 4);
+  bad.spec.weights.group_size = 7;
+  const auto results = run({bad, job(gptq, 3)});
+  EXPECT_NE(results[0].error.find("group"), std::string::npos) << results[0].error;
+  EXPECT_EQ(results[1].error, "");
+  EXPECT_EQ(results[1].digest, run({job(gptq, 3)})[0].digest);
+}
+
+TEST_F(QuantizeModels, ATeamGivesTheSameArtifact) {
+  for (const Json& method : {Json("gptq"), awq, both}) {
+    const std::string wanted = run({job(method)})[0].digest;
+    for (const int ranks : {2, 3}) {
+      const QuantizeJob shared = job(method);
+      const auto thrown = test::run_team(ranks, [&](const Team& team, int rank) {
+        const auto results = quantize_models(checkpoint_, {shared}, calibration_, 0, team, 0, [](double) {});
+        if (rank == 0) EXPECT_EQ(results.at(0).digest, wanted) << ranks << " ranks";
+        else EXPECT_TRUE(results.empty());
+      });
+      EXPECT_EQ(thrown, std::vector<std::string>(static_cast<size_t>(ranks), ""));
+    }
+  }
+}
+
+TEST_F(QuantizeModels, StatesInAFileChangeNothing) {
+  for (const Json& method : {Json("gptq"), awq}) {
+    memory_limit_ = 0;
+    const std::string wanted = run({job(method)})[0].digest;
+    memory_limit_ = 1000;
+    EXPECT_EQ(run({job(method)})[0].digest, wanted);
+  }
+  for (const auto& entry : std::filesystem::directory_iterator(folder_.path()))
+    EXPECT_EQ(entry.path().string().find(".states"), std::string::npos) << entry.path();
+}
+
+// One member is told to stop; the others stop at the same place instead of waiting for it.
+TEST_F(QuantizeModels, ATeamStopsTogether) {
+  const QuantizeJob shared = job("gptq");
+  std::atomic<int> stopped = 0;
+  test::run_team(3, [&](const Team& team, int rank) {
+    try {
+      quantize_models(checkpoint_, {shared}, calibration_, 0, team, 0, [&](double share) {
+        if (rank == 1 && share > 0) throw Interrupted{};
+      });
+    } catch (const Interrupted&) {
+      ++stopped;
+    }
+  });
+  EXPECT_EQ(stopped, 3);
+  EXPECT_EQ(BlockParts(shared.artifact, shared.key).finished(layers), 1);
+}
+
+}  // namespace
+}  // namespace ptq
