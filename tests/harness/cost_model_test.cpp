@@ -57,7 +57,8 @@ MachineProfile unit_machine() {
 
 TEST(CostModel, CountsABlockAsByHand) {
   const Work work = block_work(tiny().config, 1, 64, false);
-  // q 32x32, k and v 16x32, o 32x32, gate and up 48x32, down 32x48: 7680 weights, two flop each for 64 tokens.
+  // q 32x32, k and v 16x32, o 32x32, gate and up 48x32, down 32x48: 7680 weights, two flop each for 64
+  // tokens.
   EXPECT_EQ(tiny().block_weights(), 7680);
   EXPECT_EQ(units(work, Kernel::product_float32), 2 * 64 * 7680);
   EXPECT_EQ(units(work, Kernel::pack_float32), 7680);
@@ -69,10 +70,12 @@ TEST(CostModel, CountsABlockAsByHand) {
 TEST(CostModel, AttentionSkipsTilesThatNobodySees) {
   ModelConfig c = tiny().config;
   // Tiles of 64 queries see 128, 128, 256 and 256 keys.
-  EXPECT_EQ(units(attention_work(c, 1, 256, false), Kernel::attention_float32), 4 * 64 * (128 + 128 + 256 + 256) * 32);
+  EXPECT_EQ(units(attention_work(c, 1, 256, false), Kernel::attention_float32),
+            4 * 64 * (128 + 128 + 256 + 256) * 32);
   c.sliding_window = {64, 64};
   // The last tile's first query, 192, sees keys from 129 on: in the second tile of keys.
-  EXPECT_EQ(units(attention_work(c, 1, 256, false), Kernel::attention_float32), 4 * 64 * (128 + 128 + 256 + 128) * 32);
+  EXPECT_EQ(units(attention_work(c, 1, 256, false), Kernel::attention_float32),
+            4 * 64 * (128 + 128 + 256 + 128) * 32);
 }
 
 TEST(CostModel, FewRowsReadTheWeightsOnce) {
@@ -81,7 +84,8 @@ TEST(CostModel, FewRowsReadTheWeightsOnce) {
 }
 
 TEST(CostModel, AScoreUnitHasForwardPassesAndAHeadForScoredTokens) {
-  const UnitWork unit = score_work(tiny(), false, false, false, {{.rows = 2, .width = 40, .scored = {39, 5}}}, 0, 1);
+  const UnitWork unit =
+      score_work(tiny(), false, false, false, {{.rows = 2, .width = 40, .scored = {39, 5}}}, 0, 1);
   EXPECT_EQ(units(unit, "forward", Kernel::product_float32), 2.0 * 80 * 7680 * 2);  // two layers
   EXPECT_EQ(units(unit, "head", Kernel::log_softmax), 44 * 64);
   EXPECT_EQ(units(unit, "head", Kernel::product_float32), 2 * 39 * 32 * 64);
@@ -102,11 +106,12 @@ TEST(CostModel, RtnNeedsNoStream) {
   const UnitWork unit = quantize_work(tiny(), 0, 1, {job("rtn")});
   EXPECT_EQ(units(unit, "stream", Kernel::product_float32), 0);
   EXPECT_EQ(units(unit, "rounding", Kernel::quantize), 2 * 2 * 7680);
-  EXPECT_EQ(unit.memory.stream, 0);
+  EXPECT_EQ(unit.memory.states, 0);
 }
 
 TEST(CostModel, JobsShareStatisticsAndHeadsOfChains) {
-  const Json both = {{"steps", {"awq_scale", "awq_clip", "gptq"}}, {"input", "full_precision"}, {"name", "both"}};
+  const Json both = {
+      {"steps", {"awq_scale", "awq_clip", "gptq"}}, {"input", "full_precision"}, {"name", "both"}};
   const MachineProfile machine = unit_machine();
   const auto alone = [&](const JobShape& one) {
     return compute_seconds(quantize_work(tiny(), 4, 64, {one}), machine, {});
@@ -118,7 +123,8 @@ TEST(CostModel, JobsShareStatisticsAndHeadsOfChains) {
       << "one search serves both";
   // Three bit widths of GPTQ have one Hessian of the first subset between them, and three of each other one.
   const UnitWork widths = quantize_work(
-      tiny(), 4, 64, {job(gptq_on_full_precision, 2), job(gptq_on_full_precision, 3), job(gptq_on_full_precision, 4)});
+      tiny(), 4, 64,
+      {job(gptq_on_full_precision, 2), job(gptq_on_full_precision, 3), job(gptq_on_full_precision, 4)});
   double first = 0;
   for (const Stage& stage : widths.stages)
     if (stage.exchange == Exchange::sum) ++first;
@@ -234,13 +240,15 @@ evaluation:
   const Experiment e = read_experiment(folder / "e.yaml", {});
   std::set<std::string> assumptions;
   std::vector<PlannedCell> cells;
-  for (const Cell& cell : distinct_cells(e, expand_grid(e))) cells.push_back(assume_cell(e, cell, assumptions));
+  for (const Cell& cell : distinct_cells(e, expand_grid(e)))
+    cells.push_back(assume_cell(e, cell, assumptions));
   ASSERT_EQ(cells.size(), 6u);
   EXPECT_EQ(cells[0].batches.size(), 16u) << "4096 bytes, 4 a token, 64 a window";
   EXPECT_THAT(assumptions, testing::Contains(HasSubstr("4 bytes a token")));
   EXPECT_THAT(assumptions, testing::Contains(HasSubstr("2 documents of 2 requests")));
   const MachineProfile machine = machine_from_json(some_machine(), "m.json");
-  const Plan plan = plan_units(cells, [](const PlannedCell&) { return false; }, 4, &machine);
+  const Plan plan = plan_units(
+      cells, [](const PlannedCell&) { return false; }, 4, &machine);
   EXPECT_EQ(plan.work.size(), plan.units.size());
   for (const WorkUnit& unit : plan.units) EXPECT_GT(unit.cost, 0) << unit.label;
 }

@@ -1,0 +1,116 @@
+#include "harness/assumed_cells.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <map>
+
+#include "core/error.h"
+#include "evaluators/windows.h"
+#include "results/cell_key.h"
+
+namespace ptq {
+namespace {
+
+constexpr int64_t bytes_a_token = 4;    // of English text, by vocabularies of 32 to 128 thousand
+constexpr int64_t batch_tokens = 2048;  // plan_batches' default
+
+// Requests of one document: its choices.
+int64_t requests_of(const std::string& task) {
+  static const std::map<std::string, int64_t> known = {
+      {"piqa", 2}, {"winogrande", 2}, {"boolq", 2}, {"lambada_openai", 1}, {"lambada_standard", 1}};
+  const auto found = known.find(task);
+  return found == known.end() ? 4 : found->second;
+}
+
+int64_t lines_of(const std::string& path) {
+  std::ifstream file(path);
+  int64_t lines = 0;
+  for (std::string line; std::getline(file, line);) lines += line.empty() ? 0 : 1;
+  return std::max<int64_t>(1, lines);
+}
+
+void assume_text(const EvaluationSpec& spec, PlannedCell& cell, PreparedEvaluation& evaluation,
+                 std::set<std::string>& assumptions) {
+  const auto bytes = static_cast<int64_t>(std::filesystem::file_size(spec.path));
+  const int64_t tokens = std::max(spec.window, bytes / bytes_a_token);
+  const auto windows = cut_windows(tokens, spec.window, spec.stride, spec.windows);
+  if (spec.windows == 0 || static_cast<int64_t>(windows.size()) < spec.windows)
+    assumptions.insert(spec.name + ": " + std::to_string(windows.size()) + " windows, as its text of " +
+                       std::to_string(bytes) +
+                       " bytes cannot be tokenized: " + std::to_string(bytes_a_token) + " bytes a token");
+  for (const TokenWindow& window : windows) {
+    const auto index = static_cast<int64_t>(evaluation.batches.size());
+    evaluation.batches.push_back({.requests = {index}, .tokens = spec.window});
+    cell.batches.push_back({.rows = 1, .width = spec.window, .scored = {spec.window - window.from}});
+  }
+}
+
+void assume_documents(const EvaluationSpec& spec, PlannedCell& cell, PreparedEvaluation& evaluation,
+                      std::set<std::string>& assumptions) {
+  const int64_t lines = lines_of(spec.path), documents = spec.limit > 0 ? std::min(spec.limit, lines) : lines;
+  const auto bytes = static_cast<int64_t>(std::filesystem::file_size(spec.path));
+  const int64_t question = std::max<int64_t>(8, bytes / lines / bytes_a_token),
+                length = question * (1 + spec.shots);
+  const int64_t scored = std::max<int64_t>(1, question / 4), requests = documents * requests_of(spec.task);
+  assumptions.insert(spec.name + ": " + std::to_string(documents) + " documents of " +
+                     std::to_string(requests_of(spec.task)) + " requests of " + std::to_string(length) +
+                     " tokens, " + std::to_string(scored) + " of them scored, as they cannot be tokenized");
+  const int64_t rows = std::max<int64_t>(1, batch_tokens / length);
+  for (int64_t at = 0; at < requests; at += rows) {
+    const int64_t count = std::min(rows, requests - at);
+    Batch batch{.requests = {}, .tokens = count * length};
+    for (int64_t i = 0; i < count; ++i) batch.requests.push_back(at + i);
+    evaluation.batches.push_back(std::move(batch));
+    cell.batches.push_back(
+        {.rows = count, .width = length, .scored = std::vector<int64_t>(static_cast<size_t>(count), scored)});
+  }
+}
+
+void check_groups(const QuantSpec& spec, const ModelConfig& c, const Where& where) {
+  for (const int64_t columns : {c.hidden_size, c.heads * c.head_dim, c.intermediate_size}) try {
+      group_columns(spec.weights, columns, "inputs of its linears");
+    } catch (const UserError& e) {
+      throw UserError(where, e.message());
+    }
+}
+
+}  // namespace
+
+bool has_weights(const std::string& model_dir) {
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(model_dir, error))
+    if (entry.path().extension() == ".safetensors") return true;
+  return false;
+}
+
+PlannedCell assume_cell(const Experiment& e, const Cell& cell, std::set<std::string>& assumptions) {
+  const Position& p = cell.first;
+  const EvaluationSpec& spec = e.evaluation[p.evaluation].spec;
+  PlannedCell planned;
+  planned.cell = cell;
+  planned.label = cell_label(e, cell);
+  planned.dir = e.models[p.model].dir;
+  planned.memory_limit = e.memory_limit;
+  planned.model = read_model_shape(planned.dir);
+  planned.parameters = static_cast<int64_t>(planned.model.parameters());
+  assumptions.insert(e.models[p.model].name + ": there are no weights; stored as " +
+                     std::to_string(8 * planned.model.stored_bytes) + "-bit numbers");
+  auto evaluation = std::make_shared<PreparedEvaluation>();
+  evaluation->spec = spec;
+  if (TaskRegistry::get().find(spec.task)->is_text) assume_text(spec, planned, *evaluation, assumptions);
+  else assume_documents(spec, planned, *evaluation, assumptions);
+  for (const Batch& batch : evaluation->batches) evaluation->tokens += batch.tokens;
+  planned.evaluation = evaluation;
+  planned.row.cell = cell.description;
+  planned.row.key = unit_key("planned", cell.description, numerics(e.compute_dtype, e.threads), {});
+  if (!p.method) return planned;
+  const QuantSpec& quantization = e.quantization[*p.quantization];
+  check_groups(quantization, planned.model.config, {e.file, 0, "quantization '" + quantization.name + "'"});
+  planned.quantize = quantize_description(e, cell);
+  planned.row.quantize_key = unit_key("planned", planned.quantize, numerics("float32", e.threads), {});
+  planned.artifact = planned.row.quantize_key;
+  return planned;
+}
+
+}  // namespace ptq
