@@ -210,10 +210,10 @@ TEST(MachineFile, RefusesWhatItDoesNotKnow) {
   Json value = some_machine();
   value["gflops_float23"] = 1;
   EXPECT_THAT(refusal(value), HasSubstr("m.json: gflops_float23"));
-  EXPECT_THAT(refusal(value), HasSubstr("nearest: 'gflops_float32'"));
+  EXPECT_THAT(refusal(value), HasSubstr("did you mean 'gflops_float32'"));
   value = some_machine();
   value["kernels"]["factr"] = {{"per_second", 1}};
-  EXPECT_THAT(refusal(value), HasSubstr("nearest: 'factor'"));
+  EXPECT_THAT(refusal(value), HasSubstr("did you mean 'factor'"));
   value = some_machine();
   value.erase("link_gb_s");
   EXPECT_THAT(refusal(value), HasSubstr("link_gb_s: is missing"));
