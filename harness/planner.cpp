@@ -10,9 +10,16 @@
 namespace ptq {
 namespace {
 
-// Padded tokens of one scoring unit: some seconds of a small model, so that ranks share an evaluation and
-// progress moves.
-constexpr int64_t unit_tokens = 16384;
+// Padded tokens of one scoring unit, at most: some seconds of a small model, so that progress moves. Less where an evaluation has
+// so few that ranks would wait for one: batches, and so results, are the same however they are cut into units.
+constexpr int64_t most_unit_tokens = 16384;
+constexpr int64_t units_of_a_rank = 4;
+
+int64_t unit_tokens(const std::vector<Batch>& batches, int ranks) {
+  int64_t tokens = 0;
+  for (const Batch& batch : batches) tokens += batch.tokens;
+  return std::min(most_unit_tokens, tokens / (units_of_a_rank * ranks) + 1);
+}
 
 int64_t parameter_count(const ModelConfig& c) {
   const int64_t attention = c.hidden_size * c.head_dim * (2 * c.heads + 2 * c.kv_heads);
@@ -167,10 +174,11 @@ Plan plan_units(const std::vector<PlannedCell>& cells,
   for (size_t c = 0; c < cells.size(); ++c) {
     const PlannedCell& planned = cells[c];
     const auto& batches = planned.evaluation->batches;
+    const int64_t at_once = unit_tokens(batches, ranks);
     for (size_t begin = 0; begin < batches.size();) {
       int64_t tokens = 0;
       size_t end = begin;
-      while (end < batches.size() && (end == begin || tokens + batches[end].tokens <= unit_tokens))
+      while (end < batches.size() && (end == begin || tokens + batches[end].tokens <= at_once))
         tokens += batches[end++].tokens;
       WorkUnit unit;
       unit.payload = canonical({{"op", "score"},
