@@ -13,8 +13,8 @@ namespace {
 
 constexpr int64_t clip_row_tile = 128;
 
-// Which tokens are looked at: counted over all sequences of all members, every ceil(all / wanted)-th, so that the choice does not
-// depend on how long sequences are or who holds them.
+// Which tokens are looked at: counted over all sequences of all members, every ceil(all / wanted)-th, so that
+// the choice does not depend on how long sequences are or who holds them.
 class TokenStride {
  public:
   TokenStride(const BlockTask& task, int64_t wanted) {
@@ -69,7 +69,8 @@ std::map<SubsetKind, std::vector<at::Tensor>> gather_grams(BlockTask& task, int6
       task.block, task.inputs_TD, task.context, all_subsets,
       [&](SubsetKind kind, int64_t n, const at::Tensor& x_TI) {
         const std::string& name = task.block.subset(kind)[0]->name;
-        add_group_grams(stride.select(x_TI, n), group_columns(task.spec.weights, x_TI.size(1), name), shards[kind]);
+        add_group_grams(stride.select(x_TI, n), group_columns(task.spec.weights, x_TI.size(1), name),
+                        shards[kind]);
         const int64_t next = share.first + n + 1;
         if (next % share.shard == 0 || next == share.sequences)
           trees.at(kind).add((next - 1) / share.shard, std::exchange(shards[kind], {}));
@@ -155,8 +156,8 @@ ClipSearch search_clip(const at::Tensor& weight_OI, const std::vector<at::Tensor
 namespace {
 
 // Row tiles over the team; a tensor's grid is one piece.
-std::vector<ClipSearch> search_linears(BlockTask& task, const std::vector<Linear*>& linears, const std::vector<at::Tensor>& gram,
-                                       const AwqClipOptions& options) {
+std::vector<ClipSearch> search_linears(BlockTask& task, const std::vector<Linear*>& linears,
+                                       const std::vector<at::Tensor>& gram, const AwqClipOptions& options) {
   const WeightSpec& spec = task.spec.weights;
   struct Tile {
     size_t linear;
@@ -177,21 +178,23 @@ std::vector<ClipSearch> search_linears(BlockTask& task, const std::vector<Linear
   for (size_t t = 0; t < tiles.size(); ++t) {
     if (member[t] != task.team.rank()) continue;
     const Linear& linear = *linears[tiles[t].linear];
-    ClipSearch found =
-        search_clip(linear.weight_OI.narrow(0, tiles[t].row, tiles[t].rows), gram, spec, options, linear.name);
+    ClipSearch found = search_clip(linear.weight_OI.narrow(0, tiles[t].row, tiles[t].rows), gram, spec,
+                                   options, linear.name);
     mine.insert(mine.end(), {found.weight_OI, found.ratio_OG, found.loss_OG, found.loss_unclipped_OG});
     if (task.heartbeat) task.heartbeat();
   }
   const auto all = task.team.all_gather(mine);
   std::vector<size_t> next(all.size(), 0);
-  std::vector<std::vector<std::vector<at::Tensor>>> parts(linears.size(), std::vector<std::vector<at::Tensor>>(4));
+  std::vector<std::vector<std::vector<at::Tensor>>> parts(linears.size(),
+                                                          std::vector<std::vector<at::Tensor>>(4));
   for (size_t t = 0; t < tiles.size(); ++t)
     for (auto& part : parts[tiles[t].linear]) {
       const auto from = static_cast<size_t>(member[t]);
       part.push_back(all[from].at(next[from]++));
     }
   std::vector<ClipSearch> result;
-  for (const auto& part : parts) result.push_back({at::cat(part[0]), at::cat(part[1]), at::cat(part[2]), at::cat(part[3])});
+  for (const auto& part : parts)
+    result.push_back({at::cat(part[0]), at::cat(part[1]), at::cat(part[2]), at::cat(part[3])});
   return result;
 }
 
@@ -212,7 +215,8 @@ void awq_clip(BlockTask& task, const AwqClipOptions& options) {
       linears[l]->weight_OI = found[l].weight_OI;
       task.metrics.push_back({name, "clip_ratio", found[l].ratio_OG.mean().item<double>()});
       task.metrics.push_back({name, "clip_loss", loss});
-      task.metrics.push_back({name, "clip_loss_unclipped", found[l].loss_unclipped_OG.sum(1).mean().item<double>()});
+      task.metrics.push_back(
+          {name, "clip_loss_unclipped", found[l].loss_unclipped_OG.sum(1).mean().item<double>()});
     }
   }
   for (const Linear* linear : task.block.linears())

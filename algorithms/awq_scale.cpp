@@ -22,11 +22,13 @@ struct SubsetActivations {
 
 bool through_block(SubsetKind kind) { return kind == SubsetKind::qkv || kind == SubsetKind::gate_up; }
 
-std::map<SubsetKind, SubsetActivations> gather_activations(BlockTask& task, const std::vector<SubsetKind>& subsets,
+std::map<SubsetKind, SubsetActivations> gather_activations(BlockTask& task,
+                                                           const std::vector<SubsetKind>& subsets,
                                                            int64_t samples) {
   const Share all = share_of(task);
   const Share share = samples > 0 ? all.only_first(samples) : all;
-  const std::vector<at::Tensor> inputs_TD(task.inputs_TD.begin(), task.inputs_TD.begin() + (share.last - share.first));
+  const std::vector<at::Tensor> inputs_TD(task.inputs_TD.begin(),
+                                          task.inputs_TD.begin() + (share.last - share.first));
   std::map<SubsetKind, SubsetActivations> result;
   const bool known = task.shared && share.sequences == all.sequences;
   if (known)
@@ -36,7 +38,8 @@ std::map<SubsetKind, SubsetActivations> gather_activations(BlockTask& task, cons
   std::map<SubsetKind, StatisticsCollector> collectors;
   std::vector<SubsetKind> visited;
   for (const SubsetKind kind : subsets) {
-    if (!known) collectors.emplace(kind, StatisticsCollector(share, {.gram = !through_block(kind), .absolute = true}));
+    if (!known)
+      collectors.emplace(kind, StatisticsCollector(share, {.gram = !through_block(kind), .absolute = true}));
     if (!known || through_block(kind)) visited.push_back(kind);
   }
   visit_subset_inputs(
@@ -65,11 +68,13 @@ double squared_error(const at::Tensor& a, const at::Tensor& b) {
   return (a - b).square_().sum().item<double>();
 }
 
-// The losses of all candidates, for one subset of one block. Computes with a copy: the task's block stays as it
-// is. Through the block, each member sums over its sequences; through one linear, each does some candidates.
+// The losses of all candidates, for one subset of one block. Computes with a copy: the task's block stays as
+// it is. Through the block, each member sums over its sequences; through one linear, each does some
+// candidates.
 class Losses {
  public:
-  Losses(const BlockTask& task, SubsetKind kind, const SubsetActivations& activations, const RangeOptions& range)
+  Losses(const BlockTask& task, SubsetKind kind, const SubsetActivations& activations,
+         const RangeOptions& range)
       : task_(task), kind_(kind), activations_(activations), range_(range), trial_(task.block) {}
 
   std::vector<double> operator()(const std::vector<at::Tensor>& scales) {
@@ -112,15 +117,16 @@ class Losses {
     const at::Tensor sum_C = task_.team.sum(std::move(tree)).sums.at(0);
     std::vector<double> losses;
     for (int64_t c = 0; c < count; ++c)
-      losses.push_back(sum_C[c].item<double>() /
-                       static_cast<double>(activations_.statistics.tokens * task_.block.input_norm_D.size(0)));
+      losses.push_back(sum_C[c].item<double>() / static_cast<double>(activations_.statistics.tokens *
+                                                                     task_.block.input_norm_D.size(0)));
     return losses;
   }
 
   std::vector<double> linear_losses(const std::vector<at::Tensor>& scales) {
     const int members = task_.team.size();
     std::vector<double> mine;
-    for (size_t c = static_cast<size_t>(task_.team.rank()); c < scales.size(); c += static_cast<size_t>(members)) {
+    for (size_t c = static_cast<size_t>(task_.team.rank()); c < scales.size();
+         c += static_cast<size_t>(members)) {
       round_with(scales[c]);
       mine.push_back(linear_loss(*task_.block.subset(kind_)[0], *trial_.subset(kind_)[0]));
     }

@@ -7,7 +7,8 @@
 // the stream's size for each sequence). Without it all four Hessians come from one pass through the
 // unquantized block, and no input is kept.
 //
-// In a team each member brings its sequences' part of a Hessian, one member factors it, and all solve row tiles.
+// In a team each member brings its sequences' part of a Hessian, one member factors it, and all solve row
+// tiles.
 //
 // Layer metrics: loss (gptq_solver.h), damping (the fraction that was needed), seconds (of the solve; varies
 // from run to run).
@@ -60,7 +61,9 @@ class GptqStep : public Step {
 
  private:
   // Subsets' Hessians are factored by different members.
-  static int owner_of(const BlockTask& task, SubsetKind kind) { return static_cast<int>(kind) % task.team.size(); }
+  static int owner_of(const BlockTask& task, SubsetKind kind) {
+    return static_cast<int>(kind) % task.team.size();
+  }
 
   void run_sequential(BlockTask& task) const {
     const DecoderBlock& block = task.block;
@@ -117,7 +120,8 @@ class GptqStep : public Step {
   }
 
   // On the owner; elsewhere nothing.
-  HessianFactor factor_on(const BlockTask& task, SubsetKind kind, int owner, const InputStatistics& statistics) const {
+  HessianFactor factor_on(const BlockTask& task, SubsetKind kind, int owner,
+                          const InputStatistics& statistics) const {
     if (task.team.rank() != owner) return {};
     return factor_hessian(hessian_of(statistics), options_.percdamp, options_.act_order,
                           task.block.subset(kind).front()->name);

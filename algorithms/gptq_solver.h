@@ -42,8 +42,8 @@ struct GptqSolution {
   double loss = 0;  // sum of e^2 / 2: half of tr((W - Q) H (W - Q)^T) with the damped H
 };
 
-// Rows [t * row_tile, ...) of the solution, columns in processing order; scale and zero [rows, groups] where groups are fitted, else
-// undefined.
+// Rows [t * row_tile, ...) of the solution, columns in processing order; scale and zero [rows, groups] where
+// groups are fitted, else undefined.
 struct GptqTile {
   at::Tensor codes, scale, zero;
   double loss = 0;

@@ -1,8 +1,9 @@
 // Shards: how sums over calibration sequences are cut, so that their bits do not depend on who computes what.
 //
-// n sequences are cut into at most 16 shards of ceil(n / 16) adjacent sequences. A shard is summed sequence by sequence; shards
-// are summed in a binary tree over their numbers: node [a, b) is node [a, m) + node [m, b), m - a the greatest power of two
-// below b - a. Ranks hold whole shards: one rank, or any number of them, adds the same numbers in the same order.
+// n sequences are cut into at most 16 shards of ceil(n / 16) adjacent sequences. A shard is summed sequence
+// by sequence; shards are summed in a binary tree over their numbers: node [a, b) is node [a, m) + node [m,
+// b), m - a the greatest power of two below b - a. Ranks hold whole shards: one rank, or any number of them,
+// adds the same numbers in the same order.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -16,11 +17,13 @@ namespace ptq {
 struct Share {
   int64_t sequences = 0, first = 0, last = 0, shard = 0;
 
-  static Share of(int64_t sequences, int rank = 0, int size = 1);  // may be empty, where there are more ranks than shards
-  Share only_first(int64_t count) const;                           // of the first `count` sequences; the shards stay
+  static Share of(int64_t sequences, int rank = 0,
+                  int size = 1);          // may be empty, where there are more ranks than shards
+  Share only_first(int64_t count) const;  // of the first `count` sequences; the shards stay
 };
 
-// What is summed: tensors that are added, and tensors of which the elementwise maximum is kept. The same list for every shard.
+// What is summed: tensors that are added, and tensors of which the elementwise maximum is kept. The same list
+// for every shard.
 struct Partial {
   std::vector<at::Tensor> sums, maxima;
   void merge(const Partial& right);  // into this one's tensors

@@ -70,7 +70,8 @@ void StatisticsCollector::add(const at::Tensor& x_TI) {
     shard_.maxima[0] = at::maximum(shard_.maxima[0], absolute.amax(0));
   }
   ++seen_;
-  if ((sequence + 1) % size == 0 || sequence + 1 == share_.sequences) tree_.add(sequence / size, std::move(shard_));
+  if ((sequence + 1) % size == 0 || sequence + 1 == share_.sequences)
+    tree_.add(sequence / size, std::move(shard_));
 }
 
 InputStatistics StatisticsCollector::finish(const Team& team, int owner) {
@@ -152,7 +153,8 @@ std::map<SubsetKind, InputStatistics> subset_statistics(BlockTask& task, std::sp
   for (const SubsetKind kind : missing) collectors.emplace(kind, StatisticsCollector(share_of(task), what));
   visit_subset_inputs(
       task.block, task.inputs_TD, task.context, missing,
-      [&](SubsetKind kind, int64_t, const at::Tensor& x_TI) { collectors.at(kind).add(x_TI); }, task.heartbeat);
+      [&](SubsetKind kind, int64_t, const at::Tensor& x_TI) { collectors.at(kind).add(x_TI); },
+      task.heartbeat);
   for (auto& [kind, collector] : collectors) {
     result[kind] = collector.finish(task.team);
     if (task.shared) task.shared->of_subset[kind] = result[kind];

@@ -37,8 +37,8 @@ class StatisticsCollector {
   StatisticsCollector(Share share, StatisticsKinds kinds);
   // x_TI: the input of the share's first sequence, the next, ... in turn; float32.
   void add(const at::Tensor& x_TI);
-  // After the last sequence. Collective; on members other than `owner` (unless everyone) the result has no tensors.
-  // Memory: at most log2(shards) + 1 statistics live at once.
+  // After the last sequence. Collective; on members other than `owner` (unless everyone) the result has no
+  // tensors. Memory: at most log2(shards) + 1 statistics live at once.
   InputStatistics finish(const Team& team = {}, int owner = Team::everyone);
 
  private:
@@ -73,7 +73,8 @@ std::vector<at::Tensor> subset_inputs(const DecoderBlock& block, const std::vect
 std::map<SubsetKind, InputStatistics> subset_statistics(BlockTask& task, std::span<const SubsetKind> kinds,
                                                         StatisticsKinds what);
 
-// Adds 1 to the layer metric "statistics" of a subset: how often a method had them computed, not found in task.shared.
+// Adds 1 to the layer metric "statistics" of a subset: how often a method had them computed, not found in
+// task.shared.
 void count_statistics(BlockTask& task, SubsetKind kind);
 
 // What the methods of one block find out about it while it is unchanged. Never written to.

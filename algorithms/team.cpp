@@ -114,7 +114,8 @@ void add_nodes(ShardTree& tree, const std::vector<at::Tensor>& tensors) {
 Partial Team::sum(ShardTree tree, int owner) const {
   if (size() == 1) return tree.finish();
   check_all_well();
-  // Nodes are few and large: each member sends its own straight to who needs the sum. Rank order is shard order.
+  // Nodes are few and large: each member sends its own straight to who needs the sum. Rank order is shard
+  // order.
   const int root = owner == everyone ? 0 : owner;
   const std::vector<at::Tensor> mine = to_tensors(tree.take_nodes());
   ShardTree whole;

@@ -1,9 +1,10 @@
-// Team: the ranks that quantize one block together. Each holds some calibration sequences (shards.h) and the whole block; sums over
-// sequences are joined in the shards' tree, solved tiles are exchanged, and every rank ends with the same block. A team of one
-// needs no messages.
+// Team: the ranks that quantize one block together. Each holds some calibration sequences (shards.h) and the
+// whole block; sums over sequences are joined in the shards' tree, solved tiles are exchanged, and every rank
+// ends with the same block. A team of one needs no messages.
 //
-// All calls are collective: every member makes the same ones in the same order. When one member fails between two calls, the others
-// learn it at their next call: every call first asks whether all are well, and throws TeamFailure on every member when one is not.
+// All calls are collective: every member makes the same ones in the same order. When one member fails between
+// two calls, the others learn it at their next call: every call first asks whether all are well, and throws
+// TeamFailure on every member when one is not.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -25,8 +26,9 @@ struct TeamFailure : std::runtime_error {
 
 class Team {
  public:
-  Team() = default;                                          // of one
-  explicit Team(Communicator* comm) : comm_(comm) {}         // nullptr: of one; the communicator must outlive the team
+  Team() = default;  // of one
+  explicit Team(Communicator* comm)
+      : comm_(comm) {}  // nullptr: of one; the communicator must outlive the team
   int rank() const { return comm_ ? comm_->rank() : 0; }
   int size() const { return comm_ ? comm_->size() : 1; }
 
@@ -36,8 +38,9 @@ class Team {
   void broadcast(std::vector<at::Tensor>& tensors, int owner) const;  // tensors of any shape and dtype
   std::vector<std::vector<at::Tensor>> all_gather(const std::vector<at::Tensor>& tensors) const;  // [rank]
 
-  // Ends a stretch of common work: "" or this member's error. Returns the error that all agree on ("" when all are well). Call
-  // it once after the work, also when the work threw; not after TeamFailure, which is agreed on already.
+  // Ends a stretch of common work: "" or this member's error. Returns the error that all agree on ("" when
+  // all are well). Call it once after the work, also when the work threw; not after TeamFailure, which is
+  // agreed on already.
   std::string conclude(const std::string& error) const;
 
  private:
@@ -45,7 +48,8 @@ class Team {
   Communicator* comm_ = nullptr;
 };
 
-// Which member does which of these pieces of work: greedy, the longest first, each to the least loaded; ties to the lowest.
+// Which member does which of these pieces of work: greedy, the longest first, each to the least loaded; ties
+// to the lowest.
 std::vector<int> spread(const std::vector<double>& costs, int members);
 
 }  // namespace ptq

@@ -80,8 +80,8 @@ Rows rows_of(const std::vector<Request>& requests, const Batch& batch) {
 }
 
 // hidden_BTD: after the final norm.
-std::vector<Score> scores_of(const DecoderModel& model, const std::vector<Request>& requests, const Batch& batch,
-                             const Rows& rows, const at::Tensor& hidden_BTD) {
+std::vector<Score> scores_of(const DecoderModel& model, const std::vector<Request>& requests,
+                             const Batch& batch, const Rows& rows, const at::Tensor& hidden_BTD) {
   std::vector<Score> scores;
   for (size_t i = 0; i < batch.requests.size(); ++i) {
     const Request& request = requests[static_cast<size_t>(batch.requests[i])];
@@ -108,7 +108,8 @@ std::vector<Score> score_batch(const DecoderModel& model, const std::vector<Requ
 }
 
 std::vector<Score> score_block_by_block(const DecoderModel& model, const std::vector<Request>& requests,
-                                        std::span<const Batch> batches, const std::function<void(double)>& share) {
+                                        std::span<const Batch> batches,
+                                        const std::function<void(double)>& share) {
   const c10::NoGradGuard no_grad;
   std::vector<Rows> rows;
   std::vector<at::Tensor> hidden;

@@ -28,10 +28,11 @@ std::vector<Batch> plan_batches(const std::vector<Request>& requests, int64_t ma
 std::vector<Score> score_batch(const DecoderModel& model, const std::vector<Request>& requests,
                                const Batch& batch);
 
-// The scores of several batches, one after another, with one block of the model in memory at a time: each block is loaded once
-// and runs over all batches, whose states are kept (tokens * hidden * bytes of the dtype). The same bits as score_batch. `share`
-// is told the part done.
+// The scores of several batches, one after another, with one block of the model in memory at a time: each
+// block is loaded once and runs over all batches, whose states are kept (tokens * hidden * bytes of the
+// dtype). The same bits as score_batch. `share` is told the part done.
 std::vector<Score> score_block_by_block(const DecoderModel& model, const std::vector<Request>& requests,
-                                        std::span<const Batch> batches, const std::function<void(double)>& share);
+                                        std::span<const Batch> batches,
+                                        const std::function<void(double)>& share);
 
 }  // namespace ptq

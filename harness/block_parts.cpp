@@ -23,8 +23,10 @@ int64_t BlockParts::finished(int64_t layers) const {
 void BlockParts::write(int64_t index, const Overlay& overlay, const BlockRecord& record) const {
   std::error_code error;
   std::filesystem::create_directories(folder(), error);
-  const Json about = {{"metrics", to_json(record.metrics)}, {"bits", record.bits}, {"weights", record.weights}};
-  write_overlay(file(index), overlay, {{"key", key_}, {"block", std::to_string(index)}, {"record", canonical(about)}});
+  const Json about = {
+      {"metrics", to_json(record.metrics)}, {"bits", record.bits}, {"weights", record.weights}};
+  write_overlay(file(index), overlay,
+                {{"key", key_}, {"block", std::to_string(index)}, {"record", canonical(about)}});
 }
 
 Overlay BlockParts::read(int64_t index, BlockRecord* record) const {

@@ -1,5 +1,6 @@
-// BlockParts: the finished blocks of an unfinished quantization, one overlay file a block in <artifact>.parts, so that a crash
-// costs a block and memory does not grow with the model. A part that is damaged or belongs to another key counts as not there.
+// BlockParts: the finished blocks of an unfinished quantization, one overlay file a block in
+// <artifact>.parts, so that a crash costs a block and memory does not grow with the model. A part that is
+// damaged or belongs to another key counts as not there.
 #pragma once
 
 #include <string>
@@ -20,7 +21,8 @@ class BlockParts {
   BlockParts(std::string artifact, std::string key) : artifact_(std::move(artifact)), key_(std::move(key)) {}
 
   int64_t finished(int64_t layers) const;  // blocks 0 .. n-1 are there
-  void write(int64_t index, const Overlay& overlay, const BlockRecord& record) const;  // UserError: disk full, ...
+  void write(int64_t index, const Overlay& overlay,
+             const BlockRecord& record) const;  // UserError: disk full, ...
   Overlay read(int64_t index, BlockRecord* record = nullptr) const;
   // Makes the artifact of all blocks and removes the parts. Returns the contents' digest (models/overlay.h).
   std::string merge(int64_t layers, const std::map<std::string, std::string>& metadata) const;

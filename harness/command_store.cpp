@@ -23,8 +23,10 @@ namespace fs = std::filesystem;
 int migrate(const std::string& database) {
   const int found = migrate_database(database);
   const int now = current_schema_version();
-  std::cout << database << (found == now ? ": schema version " + std::to_string(now) + ", nothing to do"
-                                         : ": schema version " + std::to_string(found) + " lifted to " + std::to_string(now))
+  std::cout << database
+            << (found == now
+                    ? ": schema version " + std::to_string(now) + ", nothing to do"
+                    : ": schema version " + std::to_string(found) + " lifted to " + std::to_string(now))
             << "\n";
   return success;
 }
@@ -37,9 +39,9 @@ int64_t bytes_of(const fs::path& path) {
   return bytes;
 }
 
-// Removes from the artifacts folder what no run will read: files that no quantization of the database names, blocks of
-// unfinished ones, and then the oldest artifacts, until the rest is at most max_bytes (< 0: no limit). What is removed can be
-// computed again.
+// Removes from the artifacts folder what no run will read: files that no quantization of the database names,
+// blocks of unfinished ones, and then the oldest artifacts, until the rest is at most max_bytes (< 0: no
+// limit). What is removed can be computed again.
 int gc(const std::string& database, int64_t max_bytes, bool dry_run) {
   const auto store = ResultStore::open(database, ResultStore::Mode::write);  // its lock: no run is at work
   std::set<std::string> named;
@@ -77,8 +79,8 @@ int gc(const std::string& database, int64_t max_bytes, bool dry_run) {
     remove(entry.path, entry.bytes, "the oldest");
     left -= entry.bytes;
   }
-  std::cout << (dry_run ? "would remove " : "removed ") << removed << " bytes, " << left << " bytes stay in " << folder
-            << "\n";
+  std::cout << (dry_run ? "would remove " : "removed ") << removed << " bytes, " << left << " bytes stay in "
+            << folder << "\n";
   return success;
 }
 
@@ -92,12 +94,14 @@ struct Verification {
 };
 
 // The stored cell, and a run of it alone into a scratch database.
-void prepare_verification(Verification& v, const std::string& database, const std::string& prefix, int ranks) {
+void prepare_verification(Verification& v, const std::string& database, const std::string& prefix,
+                          int ranks) {
   const auto store = ResultStore::open(database, ResultStore::Mode::read);
   const Json known = store->describe_cell(prefix);
   v.key = known["key"];
   v.stored = *store->find_cell(v.key);
-  if (v.stored.status != "done") throw UserError("cell " + v.key.substr(0, 12) + " failed: there is nothing to verify");
+  if (v.stored.status != "done")
+    throw UserError("cell " + v.key.substr(0, 12) + " failed: there is nothing to verify");
   if (const auto quantization = store->find_quantization(v.stored.quantize_key))
     v.stored_digest = quantization->artifact_digest;
   YamlDocument document;
@@ -127,13 +131,15 @@ int compare(const Verification& v) {
     same = false;
   };
   if (const auto quantization = v.fresh->find_quantization(v.stored.quantize_key)) {
-    if (quantization->artifact_digest != v.stored_digest) differs("codes and grids", v.stored_digest, quantization->artifact_digest);
+    if (quantization->artifact_digest != v.stored_digest)
+      differs("codes and grids", v.stored_digest, quantization->artifact_digest);
     else std::cout << "codes and grids: equal (" << v.stored_digest.substr(0, 16) << "...)\n";
   }
   for (size_t i = 0; i < v.stored.metrics.size(); ++i) {
     const MetricRow& a = v.stored.metrics[i];
     const MetricRow* b = i < again->metrics.size() ? &again->metrics[i] : nullptr;
-    if (!b || a.name != b->name || !same_bits(a.value, b->value)) differs(a.name, exact(a.value), b ? exact(b->value) : "nothing");
+    if (!b || a.name != b->name || !same_bits(a.value, b->value))
+      differs(a.name, exact(a.value), b ? exact(b->value) : "nothing");
     else std::cout << a.name << ": equal (" << exact(a.value) << ")\n";
   }
   size_t other = v.stored.documents.size() == again->documents.size() ? 0 : 1;
@@ -141,7 +147,8 @@ int compare(const Verification& v) {
     other += same_bits(v.stored.documents[i].value, again->documents[i].value) ? 0 : 1;
   if (other) differs("document scores", std::to_string(v.stored.documents.size()), "others");
   else std::cout << "document scores: " << v.stored.documents.size() << " equal\n";
-  std::cout << "cell " << v.key.substr(0, 12) << (same ? " verified: every bit is the same" : " DIFFERS") << "\n";
+  std::cout << "cell " << v.key.substr(0, 12) << (same ? " verified: every bit is the same" : " DIFFERS")
+            << "\n";
   return same ? success : cells_failed;
 }
 
@@ -170,9 +177,8 @@ Command add_gc(CLI::App& program) {
   app->add_option("--max-size", *limit, "Then the oldest artifacts, until the rest is no larger (2GiB)");
   app->add_flag("--dry-run", *dry_run, "Only say what would go");
   return {app, [=](Communicator& comm) {
-            return only_on_root(comm, [&] {
-              return gc(*database, limit->empty() ? -1 : parse_bytes(*limit), *dry_run);
-            });
+            return only_on_root(
+                comm, [&] { return gc(*database, limit->empty() ? -1 : parse_bytes(*limit), *dry_run); });
           }};
 }
 

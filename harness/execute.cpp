@@ -29,15 +29,15 @@ std::string quantize(Resources& resources, const Json& unit, const Team& team, c
   const CalibrationSet& calibration = asked.is_null() ? none : *resources.calibration(dir, asked);
   std::vector<QuantizeJob> jobs;
   for (const Json& job : unit["jobs"]) {
-    jobs.push_back({job["key"], read_method(job["method"]), quant_spec_from_json(job["quantization"], "quantization"),
-                    job["artifact"]});
+    jobs.push_back({job["key"], read_method(job["method"]),
+                    quant_spec_from_json(job["quantization"], "quantization"), job["artifact"]});
     std::error_code error;
     std::filesystem::create_directories(std::filesystem::path(jobs.back().artifact).parent_path(), error);
   }
   Json results = Json::array();
-  for (const QuantizeResult& result :
-       quantize_models(resources.checkpoint(dir), jobs, calibration, asked.is_null() ? 0 : asked["seed"].get<uint64_t>(),
-                       team, unit["memory_limit"], heartbeat))
+  for (const QuantizeResult& result : quantize_models(resources.checkpoint(dir), jobs, calibration,
+                                                      asked.is_null() ? 0 : asked["seed"].get<uint64_t>(),
+                                                      team, unit["memory_limit"], heartbeat))
     results.push_back({{"key", result.key},
                        {"error", result.error},
                        {"artifact_digest", result.digest},
@@ -54,9 +54,8 @@ std::string score(Resources& resources, const Json& unit, const Heartbeat& heart
     throw UserError({evaluation->spec.path, 0, ""}, "changed since the run began, or differs between hosts");
   const at::ScalarType dtype = unit["dtype"] == "bfloat16" ? at::kBFloat16 : at::kFloat;
   const DecoderModel& model = resources.model(dir, artifact, dtype);
-  const auto scores =
-      score_batches(model, evaluation->requests, evaluation->batches, unit["begin"], unit["end"],
-                    unit["block_by_block"], heartbeat);
+  const auto scores = score_batches(model, evaluation->requests, evaluation->batches, unit["begin"],
+                                    unit["end"], unit["block_by_block"], heartbeat);
   std::string bytes;
   for (const Score& s : scores) {
     bytes.append(reinterpret_cast<const char*>(&s.log_likelihood), sizeof s.log_likelihood);
@@ -73,7 +72,8 @@ std::string execute_unit(Resources& resources, const std::string& payload, const
   // The setting belongs to the calling thread; Open MPI's presence makes MKL sequential unless told
   // otherwise.
   at::set_num_threads(unit["threads"].get<int>());
-  return unit["op"] == "quantize" ? quantize(resources, unit, team, heartbeat) : score(resources, unit, heartbeat);
+  return unit["op"] == "quantize" ? quantize(resources, unit, team, heartbeat)
+                                  : score(resources, unit, heartbeat);
 }
 
 std::vector<QuantizationOutcome> interpret_quantizations(const std::string& bytes) {

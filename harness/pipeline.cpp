@@ -23,8 +23,8 @@ void check_spec_fits(const QuantSpec& spec, const Checkpoint& checkpoint, const 
 }
 
 std::vector<Score> score_batches(const DecoderModel& model, const std::vector<Request>& requests,
-                                 const std::vector<Batch>& batches, size_t begin, size_t end, bool block_by_block,
-                                 const std::function<void(double)>& share) {
+                                 const std::vector<Batch>& batches, size_t begin, size_t end,
+                                 bool block_by_block, const std::function<void(double)>& share) {
   const at::NoGradGuard no_grad;
   const std::span<const Batch> slice = std::span(batches).subspan(begin, end - begin);
   std::vector<Score> result;
@@ -41,7 +41,8 @@ std::vector<Score> score_batches(const DecoderModel& model, const std::vector<Re
   for (const Batch& batch : slice)
     for (const int64_t request : batch.requests)
       if (!std::isfinite(result.at(next++).log_likelihood))
-        throw UserError("the model gives NaN or infinity as the log-likelihood of request " + std::to_string(request));
+        throw UserError("the model gives NaN or infinity as the log-likelihood of request " +
+                        std::to_string(request));
   return result;
 }
 

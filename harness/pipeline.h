@@ -1,5 +1,5 @@
-// Pipeline: scoring a slice of an evaluation's requests on one rank (quantizing: harness/quantize.h). A function of its arguments
-// alone, at a fixed number of threads.
+// Pipeline: scoring a slice of an evaluation's requests on one rank (quantizing: harness/quantize.h). A
+// function of its arguments alone, at a fixed number of threads.
 #pragma once
 
 #include <functional>
@@ -18,10 +18,10 @@ namespace ptq {
 // Checks what can be known before: that the groups divide each linear's rows. Throws UserError at `where`.
 void check_spec_fits(const QuantSpec& spec, const Checkpoint& checkpoint, const Where& where);
 
-// Scores of the requests of batches [begin, end), in order of the batches' lists. block_by_block: with one block in memory at a
-// time (evaluators/scorer.h). Throws when a score is not a number.
+// Scores of the requests of batches [begin, end), in order of the batches' lists. block_by_block: with one
+// block in memory at a time (evaluators/scorer.h). Throws when a score is not a number.
 std::vector<Score> score_batches(const DecoderModel& model, const std::vector<Request>& requests,
-                                 const std::vector<Batch>& batches, size_t begin, size_t end, bool block_by_block,
-                                 const std::function<void(double)>& share);
+                                 const std::vector<Batch>& batches, size_t begin, size_t end,
+                                 bool block_by_block, const std::function<void(double)>& share);
 
 }  // namespace ptq

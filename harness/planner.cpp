@@ -10,8 +10,9 @@
 namespace ptq {
 namespace {
 
-// Padded tokens of one scoring unit, at most: some seconds of a small model, so that progress moves. Less where an evaluation has
-// so few that ranks would wait for one: batches, and so results, are the same however they are cut into units.
+// Padded tokens of one scoring unit, at most: some seconds of a small model, so that progress moves. Less
+// where an evaluation has so few that ranks would wait for one: batches, and so results, are the same however
+// they are cut into units.
 constexpr int64_t most_unit_tokens = 16384;
 constexpr int64_t units_of_a_rank = 4;
 
@@ -26,7 +27,8 @@ int64_t parameter_count(const ModelConfig& c) {
   return c.layers * (attention + 3 * c.hidden_size * c.intermediate_size) + c.vocab_size * c.hidden_size;
 }
 
-// Whether the whole model, in the evaluation's dtype, fits where it is scored. (Half of the limit is for states and products.)
+// Whether the whole model, in the evaluation's dtype, fits where it is scored. (Half of the limit is for
+// states and products.)
 bool fits(const PlannedCell& planned) {
   const int64_t width = planned.row.cell["compute_dtype"] == "bfloat16" ? 2 : 4;
   return planned.memory_limit == 0 || planned.parameters * width <= planned.memory_limit / 2;
@@ -39,12 +41,13 @@ std::string quantize_group(const PlannedCell& planned) {
   return canonical({q["dir"], q["calibration"], q["threads"], shares ? "" : planned.row.quantize_key});
 }
 
-// The units that all ranks do together: from the longest on, those longer than a rank's part of what is left; and those that are
-// left when every rank has got equally many.
+// The units that all ranks do together: from the longest on, those longer than a rank's part of what is left;
+// and those that are left when every rank has got equally many.
 void choose_wide(std::vector<WorkUnit>& units, const std::vector<size_t>& candidates, int ranks) {
   if (ranks == 1) return;
   std::vector<size_t> order = candidates;
-  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return units[a].cost > units[b].cost; });
+  std::stable_sort(order.begin(), order.end(),
+                   [&](size_t a, size_t b) { return units[a].cost > units[b].cost; });
   double left = 0;
   for (const size_t unit : order) left += units[unit].cost;
   std::vector<size_t> narrow;
@@ -113,7 +116,8 @@ std::vector<PlannedCell> plan_cells(const Experiment& e, const std::vector<Cell>
       planned.quantize = quantize_description(e, cell);
       if (!planned.quantize["calibration"].is_null())
         row.calibration_digest = resources.calibration(dir, planned.quantize["calibration"])->digest;
-      Json parameters = {{"method", planned.quantize["method"]}, {"quantization", planned.quantize["quantization"]}};
+      Json parameters = {{"method", planned.quantize["method"]},
+                         {"quantization", planned.quantize["quantization"]}};
       if (e.methods[*p.method].draws()) parameters["seed"] = planned.quantize["calibration"]["seed"];
       row.quantize_key = unit_key("quantize", parameters, numerics("float32", e.threads),
                                   {row.checkpoint_digest, row.calibration_digest});
@@ -134,13 +138,15 @@ std::vector<PlannedCell> plan_cells(const Experiment& e, const std::vector<Cell>
 }
 
 Plan plan_units(const std::vector<PlannedCell>& cells,
-                const std::function<bool(const PlannedCell&)>& reusable, int ranks, const MachineProfile* given) {
+                const std::function<bool(const PlannedCell&)>& reusable, int ranks,
+                const MachineProfile* given) {
   const MachineProfile machine = given ? *given : stored_machine().value_or(nominal_machine());
   const auto cost = [&](const UnitWork& work, const PlannedCell& planned) {
-    return compute_seconds(work, machine, {.slowdown = machine.threads / planned.row.cell["threads"].get<double>()});
+    return compute_seconds(work, machine,
+                           {.slowdown = machine.threads / planned.row.cell["threads"].get<double>()});
   };
   Plan plan;
-  std::map<size_t, const PlannedCell*> first_cell;  // of a unit
+  std::map<size_t, const PlannedCell*> first_cell;          // of a unit
   std::map<std::string, size_t> quantize_unit, group_unit;  // by quantization key, by group
   std::map<size_t, Json> payloads;
   std::vector<size_t> calibrated;  // units
@@ -151,8 +157,12 @@ Plan plan_units(const std::vector<PlannedCell>& cells,
     const size_t unit = quantize_unit[key] = group->second;
     const Json& q = planned.quantize;
     if (added) {
-      payloads[unit] = {{"op", "quantize"}, {"dir", q["dir"]}, {"threads", q["threads"]}, {"calibration", q["calibration"]},
-                        {"memory_limit", planned.memory_limit}, {"jobs", Json::array()}};
+      payloads[unit] = {{"op", "quantize"},
+                        {"dir", q["dir"]},
+                        {"threads", q["threads"]},
+                        {"calibration", q["calibration"]},
+                        {"memory_limit", planned.memory_limit},
+                        {"jobs", Json::array()}};
       plan.units.push_back({.payload = "", .label = "", .cost = 0, .affinity = planned.artifact});
       plan.purposes.push_back({});
       plan.alone.push_back(0);
@@ -160,9 +170,14 @@ Plan plan_units(const std::vector<PlannedCell>& cells,
       if (!q["calibration"].is_null()) calibrated.push_back(unit);
     }
     Json& jobs = payloads[unit]["jobs"];
-    jobs.push_back({{"key", key}, {"method", q["method"]}, {"quantization", q["quantization"]}, {"artifact", planned.artifact}});
+    jobs.push_back({{"key", key},
+                    {"method", q["method"]},
+                    {"quantization", q["quantization"]},
+                    {"artifact", planned.artifact}});
     const std::string label = planned.label.substr(0, planned.label.rfind(' '));
-    plan.units[unit].label = jobs.size() == 1 ? "quantize " + label : "quantize " + std::to_string(jobs.size()) + " of " + label + " and others";
+    plan.units[unit].label = jobs.size() == 1
+                                 ? "quantize " + label
+                                 : "quantize " + std::to_string(jobs.size()) + " of " + label + " and others";
     plan.alone[unit] += cost(work_of(planned, Json::array({jobs.back()})), planned);
   }
   for (const auto& [unit, payload] : payloads) {  // in order, from 0

@@ -23,12 +23,12 @@ struct PlannedCell {
   std::string dir;  // of the model
   CellRow row;
   std::shared_ptr<const PreparedEvaluation> evaluation;
-  Json quantize;           // its quantization: dir, threads, method, quantization, calibration; null: full precision
-  std::string artifact;    // path of the overlay; "": full precision
-  int64_t parameters = 0;  // of the model
-  ModelShape model;        // for costs
+  Json quantize;  // its quantization: dir, threads, method, quantization, calibration; null: full precision
+  std::string artifact;             // path of the overlay; "": full precision
+  int64_t parameters = 0;           // of the model
+  ModelShape model;                 // for costs
   std::vector<BatchShape> batches;  // of the evaluation, for costs
-  int64_t memory_limit = 0;  // bytes a rank; 0: none
+  int64_t memory_limit = 0;         // bytes a rank; 0: none
 };
 
 // Opens and checks everything that the cells read, so that what can fail early does: checkpoints, tokenizers,
@@ -53,16 +53,18 @@ struct Plan {
 };
 // `reusable(cell)`: its quantization is in the store and its artifact is there.
 //
-// Quantizations that read one full-precision stream (or none) are one unit: what they have in common is computed once
-// (harness/quantize.h). Costs are seconds on `machine` (null: this one as `harness plan` measured it, else a nominal one).
-// A unit that is too long for one of `ranks`, or that would leave ranks without work, is done by all of them.
+// Quantizations that read one full-precision stream (or none) are one unit: what they have in common is
+// computed once (harness/quantize.h). Costs are seconds on `machine` (null: this one as `harness plan`
+// measured it, else a nominal one). A unit that is too long for one of `ranks`, or that would leave ranks
+// without work, is done by all of them.
 Plan plan_units(const std::vector<PlannedCell>& cells,
                 const std::function<bool(const PlannedCell&)>& reusable, int ranks,
                 const MachineProfile* machine = nullptr);
 
-// Does a unit; runs on any rank, a wide one on all of them with `team` over them. Returns what interpret_* read (of a wide unit:
-// the first rank's).
-std::string execute_unit(Resources& resources, const std::string& payload, const Team& team, const Heartbeat& heartbeat);
+// Does a unit; runs on any rank, a wide one on all of them with `team` over them. Returns what interpret_*
+// read (of a wide unit: the first rank's).
+std::string execute_unit(Resources& resources, const std::string& payload, const Team& team,
+                         const Heartbeat& heartbeat);
 
 struct QuantizationOutcome {
   QuantizationRow row;  // without artifact, seconds, memory

@@ -82,7 +82,8 @@ class ModelQuantizer {
         prefix_(calibrated_ && jobs.front().method.input == InputStream::quantized_prefix) {
     PTQ_CHECK(!prefix_ || jobs.size() == 1, "jobs on the quantized prefix share nothing");
     for (const QuantizeJob& job : jobs) {
-      JobState state{.parts = {job.artifact, job.key}, .steps = job.method.make_steps(), .step_keys = {}, .error = {}};
+      JobState state{
+          .parts = {job.artifact, job.key}, .steps = job.method.make_steps(), .step_keys = {}, .error = {}};
       for (const StepConfig& step : job.method.steps)
         state.step_keys.push_back(canonical({step.step, step.options, to_json(job.spec)}));
       for (const auto& step : state.steps) targets_ = targets_ || step->needs_targets();
@@ -104,14 +105,16 @@ class ModelQuantizer {
     count_finished();
     for (int64_t index = 0; index < layers_; ++index) {
       quantize_block_of_all(index);
-      const bool more = std::any_of(states_.begin(), states_.end(), [](const JobState& s) { return s.error.empty(); });
+      const bool more =
+          std::any_of(states_.begin(), states_.end(), [](const JobState& s) { return s.error.empty(); });
       if (!more) break;
     }
     return results();
   }
 
  private:
-  // Puts states into a file that is mapped, when they are many. It has no name any more: it goes with its tensors.
+  // Puts states into a file that is mapped, when they are many. It has no name any more: it goes with its
+  // tensors.
   void keep(std::vector<at::Tensor>& states_TD) const {
     if (!spilled_ || states_TD.empty()) return;
     const std::string file = jobs_.front().artifact + ".states" + std::to_string(team_.rank());
@@ -129,8 +132,8 @@ class ModelQuantizer {
     }
   }
 
-  // Does work that one member may fail in, and returns the error that the team agrees on. Nothing but a whole piece of work between
-  // two agreements: so members never wait for one that has left.
+  // Does work that one member may fail in, and returns the error that the team agrees on. Nothing but a whole
+  // piece of work between two agreements: so members never wait for one that has left.
   std::string agreed(const std::function<void()>& work) const {
     std::string error;
     try {
@@ -158,9 +161,11 @@ class ModelQuantizer {
   void count_finished() {
     std::vector<at::Tensor> counts = {at::zeros({static_cast<int64_t>(jobs_.size())}, at::kLong)};
     if (team_.rank() == 0)
-      for (size_t j = 0; j < states_.size(); ++j) counts[0][static_cast<int64_t>(j)] = states_[j].parts.finished(layers_);
+      for (size_t j = 0; j < states_.size(); ++j)
+        counts[0][static_cast<int64_t>(j)] = states_[j].parts.finished(layers_);
     team_.broadcast(counts, 0);
-    for (size_t j = 0; j < states_.size(); ++j) states_[j].finished = counts[0][static_cast<int64_t>(j)].item<int64_t>();
+    for (size_t j = 0; j < states_.size(); ++j)
+      states_[j].finished = counts[0][static_cast<int64_t>(j)].item<int64_t>();
   }
 
   void quantize_block_of_all(int64_t index) {
@@ -172,9 +177,11 @@ class ModelQuantizer {
       original_ = model_.load_block(index).to(at::kFloat);
       if (!open.empty()) check_finite(original_);
       context_ = model_.context(calibrated_ ? tokens_ : 1);
-      // The full-precision outputs, when a step wants to see them; else they are made when the stream moves on.
+      // The full-precision outputs, when a step wants to see them; else they are made when the stream moves
+      // on.
       outputs_TD_.clear();
-      if (targets_ && (!open.empty() || prefix_)) outputs_TD_ = forward(original_, prefix_ ? full_TD_ : stream_TD_);
+      if (targets_ && (!open.empty() || prefix_))
+        outputs_TD_ = forward(original_, prefix_ ? full_TD_ : stream_TD_);
     });
     quantized_ = original_;
     BlockStatistics shared;
@@ -274,7 +281,8 @@ class ModelQuantizer {
     // One look a block: a NaN would poison every later statistic silently.
     for (const at::Tensor& input_TD : stream_TD_)
       if (!at::isfinite(input_TD).all().item<bool>())
-        throw UserError("model.layers." + std::to_string(index_) + " gives NaN or infinity on the calibration set");
+        throw UserError("model.layers." + std::to_string(index_) +
+                        " gives NaN or infinity on the calibration set");
   }
 
   double begun() const { return static_cast<double>(index_) / static_cast<double>(layers_); }
@@ -294,9 +302,10 @@ class ModelQuantizer {
             weights += record.weights;
           }
           result.average_bits = bits / weights;
-          result.digest = states_[j].parts.merge(layers_, {{"key", jobs_[j].key},
-                                                           {"method", canonical(to_json(jobs_[j].method))},
-                                                           {"quantization", canonical(to_json(jobs_[j].spec))}});
+          result.digest =
+              states_[j].parts.merge(layers_, {{"key", jobs_[j].key},
+                                               {"method", canonical(to_json(jobs_[j].method))},
+                                               {"quantization", canonical(to_json(jobs_[j].spec))}});
         } catch (const UserError& e) {
           result.error = e.what();
         }
@@ -327,8 +336,9 @@ class ModelQuantizer {
 }  // namespace
 
 std::vector<QuantizeResult> quantize_models(const std::shared_ptr<const Checkpoint>& checkpoint,
-                                            const std::vector<QuantizeJob>& jobs, const CalibrationSet& calibration,
-                                            uint64_t seed, const Team& team, int64_t memory_limit,
+                                            const std::vector<QuantizeJob>& jobs,
+                                            const CalibrationSet& calibration, uint64_t seed,
+                                            const Team& team, int64_t memory_limit,
                                             const std::function<void(double)>& share) {
   const at::NoGradGuard no_grad;
   return ModelQuantizer(checkpoint, jobs, calibration, seed, team, memory_limit, share).run();

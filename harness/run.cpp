@@ -37,7 +37,8 @@ class Ledger {
   int64_t done() const { return done_; }
   int64_t failed() const { return failed_; }
 
-  // Returns the quantizations that failed, with their reasons. (When a whole unit fails, the queue gives up what needs it.)
+  // Returns the quantizations that failed, with their reasons. (When a whole unit fails, the queue gives up
+  // what needs it.)
   std::map<std::string, std::string> on_outcome(const UnitPurpose& purpose, const Outcome& outcome) {
     std::map<std::string, std::string> failed;
     if (purpose.kind == UnitPurpose::Kind::score) {
@@ -71,7 +72,8 @@ class Ledger {
 
   std::string artifact_of(const std::string& quantize_key) const {
     for (const PlannedCell& cell : cells_)
-      if (cell.row.quantize_key == quantize_key) return std::filesystem::path(cell.artifact).filename().string();
+      if (cell.row.quantize_key == quantize_key)
+        return std::filesystem::path(cell.artifact).filename().string();
     return "";
   }
 
@@ -187,17 +189,21 @@ PreparedRunPtr prepare_run(const Experiment& e, ResultStore& store, const std::s
     else open.push_back(std::move(cell));
   }
   if (open.empty() && !only_key.empty())
-    throw UserError("cell " + only_key.substr(0, 12) +
-                    " cannot be computed here: this processor, build, or the files that it reads are others than "
-                    "those of the stored result (harness show says which)");
+    throw UserError(
+        "cell " + only_key.substr(0, 12) +
+        " cannot be computed here: this processor, build, or the files that it reads are others than "
+        "those of the stored result (harness show says which)");
   std::map<std::string, double> bits;
-  prepared->plan = plan_units(open, [&](const PlannedCell& cell) {
-    const auto row = store.find_quantization(cell.row.quantize_key);
-    std::error_code error;
-    if (!row || !std::filesystem::exists(cell.artifact, error)) return false;
-    bits[cell.row.quantize_key] = row->average_bits;
-    return true;
-  }, ranks);
+  prepared->plan = plan_units(
+      open,
+      [&](const PlannedCell& cell) {
+        const auto row = store.find_quantization(cell.row.quantize_key);
+        std::error_code error;
+        if (!row || !std::filesystem::exists(cell.artifact, error)) return false;
+        bits[cell.row.quantize_key] = row->average_bits;
+        return true;
+      },
+      ranks);
   prepared->run = store.begin_run(e.file, e.resolved, current_environment(ranks, e.threads, mpi_version()));
   prepared->ledger = std::make_unique<Ledger>(std::move(open), store, prepared->run);
   for (const auto& [key, value] : bits) prepared->ledger->know_bits(key, value);
@@ -224,7 +230,8 @@ RunSummary run_prepared(Communicator& comm, PreparedRun* prepared, bool show_pro
   double settled = 0;
   const SchedulerEvents events{.on_outcome =
                                    [&](size_t unit, const Outcome& outcome) {
-                                     const auto failed = prepared->ledger->on_outcome(prepared->plan.purposes[unit], outcome);
+                                     const auto failed =
+                                         prepared->ledger->on_outcome(prepared->plan.purposes[unit], outcome);
                                      settled += prepared->plan.units[unit].cost;
                                      line->to(settled, prepared->plan.units[unit].label);
                                      return prepared->lost(failed);

@@ -13,8 +13,8 @@
 #include <thread>
 
 #include "core/error.h"
-#include "core/reason.h"
 #include "core/machine.h"
+#include "core/reason.h"
 
 namespace ptq {
 namespace {

@@ -13,13 +13,13 @@
 namespace ptq {
 
 struct WorkUnit {
-  std::string payload{};      // all that a rank needs to know to do it
-  std::string label{};        // for progress
-  double cost = 1;            // any unit of time, comparable between units
-  int phase = 0;              // a lower phase goes first among units that are ready
+  std::string payload{};        // all that a rank needs to know to do it
+  std::string label{};          // for progress
+  double cost = 1;              // any unit of time, comparable between units
+  int phase = 0;                // a lower phase goes first among units that are ready
   std::vector<size_t> needs{};  // earlier units that must have succeeded
-  std::string affinity{};     // units of equal affinity share loaded state: a free rank prefers its last one
-  bool wide = false;          // all ranks do it together, when all are free; such units have the lowest phase
+  std::string affinity{};  // units of equal affinity share loaded state: a free rank prefers its last one
+  bool wide = false;       // all ranks do it together, when all are free; such units have the lowest phase
 };
 
 struct Outcome {
@@ -40,7 +40,8 @@ class UnitQueue {
   bool wide_waits() const;                   // the next to be taken is a wide one
   // Marks a taken unit; returns the units that can never run because it failed (transitively).
   std::vector<size_t> finish(size_t unit, bool ok);
-  // A unit that still waits will never run, nor what needs it: returns all of them. Of one that is not waiting: nothing.
+  // A unit that still waits will never run, nor what needs it: returns all of them. Of one that is not
+  // waiting: nothing.
   std::vector<size_t> give_up(size_t unit);
   bool drained() const { return open_ == 0; }  // every unit has finished or was given up
 
@@ -66,7 +67,8 @@ struct Lost {  // a unit that another one's result makes senseless
   std::string reason;
 };
 struct SchedulerEvents {  // called on rank 0's main thread
-  // Also for units given up, with the cause's reason. Names units to give up: those that needed a part which failed.
+  // Also for units given up, with the cause's reason. Names units to give up: those that needed a part which
+  // failed.
   std::function<std::vector<Lost>(size_t unit, const Outcome&)> on_outcome;
   std::function<void(double work_done)>
       on_progress;  // sum of the costs done, parts of running units included

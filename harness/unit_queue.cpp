@@ -37,7 +37,9 @@ size_t UnitQueue::take(const std::string& affinity) {
 bool UnitQueue::wide_waits() const {
   size_t best = none;
   for (size_t i = 0; i < units_.size(); ++i)
-    if (state_[i] == State::waiting && missing_[i] == 0 && (best == none || units_[i].phase < units_[best].phase)) best = i;
+    if (state_[i] == State::waiting && missing_[i] == 0 &&
+        (best == none || units_[i].phase < units_[best].phase))
+      best = i;
   return best != none && units_[best].wide;
 }
 

@@ -46,8 +46,9 @@ int migrate_database(const std::string& path) {
       throw UserError({path, 0, ""}, "is no database of harness");
     const int found = pragma(db, "user_version");
     if (found < 1 || found > Database::schema_version)
-      throw UserError({path, 0, ""}, "has schema version " + std::to_string(found) + ", this harness lifts 1 to " +
-                                         std::to_string(Database::schema_version) + "; use the newer harness that wrote it");
+      throw UserError({path, 0, ""},
+                      "has schema version " + std::to_string(found) + ", this harness lifts 1 to " +
+                          std::to_string(Database::schema_version) + "; use the newer harness that wrote it");
     SQLite::Transaction transaction(db, SQLite::TransactionBehavior::EXCLUSIVE);
     for (int version = found; version < Database::schema_version; ++version) db.exec(steps[version - 1]);
     if (db.execAndGet("SELECT count(*) FROM pragma_foreign_key_check").getInt() > 0)

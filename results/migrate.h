@@ -5,8 +5,9 @@
 
 namespace ptq {
 
-// In one transaction, under the database's lock: all of it happens, or nothing. Returns the version that was found (this program's
-// own: nothing was done). Throws UserError: newer schema, not harness's, locked by a run, missing, I/O.
+// In one transaction, under the database's lock: all of it happens, or nothing. Returns the version that was
+// found (this program's own: nothing was done). Throws UserError: newer schema, not harness's, locked by a
+// run, missing, I/O.
 int migrate_database(const std::string& path);
 int current_schema_version();
 

@@ -17,15 +17,18 @@ namespace ptq::test {
 
 class TensorRank : public ThreadCommunicator, public TensorChannel {
  public:
-  using ThreadCommunicator::ThreadCommunicator;
   using Communicator::broadcast;
+  using ThreadCommunicator::ThreadCommunicator;
   TensorChannel& tensor_channel(const at::Tensor&) override { return *this; }
-  void send(int to, int tag, std::string bytes) override { ThreadCommunicator::send(to, tag, std::move(bytes)); }
+  void send(int to, int tag, std::string bytes) override {
+    ThreadCommunicator::send(to, tag, std::move(bytes));
+  }
   void broadcast(std::string& bytes, int root) override { ThreadCommunicator::broadcast(bytes, root); }
   void send(const at::Tensor& piece, int to) override { ThreadCommunicator::send(to, 0, bytes_of(piece)); }
   void receive(at::Tensor& piece, int from) override {
     while (waiting_[from].empty()) {
-      if (std::optional<Message> message = poll()) waiting_[message->source].push_back(std::move(message->bytes));
+      if (std::optional<Message> message = poll())
+        waiting_[message->source].push_back(std::move(message->bytes));
       else std::this_thread::sleep_for(std::chrono::microseconds(50));
     }
     fill(piece, waiting_[from].front());

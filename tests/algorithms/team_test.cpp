@@ -28,7 +28,8 @@ TEST(Shares, AreWholeShardsAndCoverEverySequenceOnce) {
 }
 
 TEST(Spread, LongestFirstToTheLeastLoaded) {
-  EXPECT_EQ(spread({1, 5, 3, 3}, 2), (std::vector<int>{0, 0, 1, 1}));  // 5 | 3 3, then 1 to the first of equals
+  EXPECT_EQ(spread({1, 5, 3, 3}, 2),
+            (std::vector<int>{0, 0, 1, 1}));  // 5 | 3 3, then 1 to the first of equals
   EXPECT_EQ(spread({2, 2}, 1), (std::vector<int>{0, 0}));
 }
 
@@ -85,7 +86,8 @@ std::map<std::string, double> numbers(const BlockTask& task) {
   return result;
 }
 
-// The members of a team end with the block that one rank alone makes: every bit, and the same numbers about it.
+// The members of a team end with the block that one rank alone makes: every bit, and the same numbers about
+// it.
 TEST(Team, AnyNumberOfRanksGivesTheSameBits) {
   const test::Shape shape{.hidden = 32, .intermediate = 144, .head_dim = 8};  // two row tiles
   const std::vector<Json> methods = {
@@ -93,7 +95,9 @@ TEST(Team, AnyNumberOfRanksGivesTheSameBits) {
       {{"preset", "gptq"}, {"gptq", {{"true_sequential", false}, {"act_order", true}}}},
       {{"preset", "gptq"}, {"gptq", {{"static_groups", true}}}},
       {{"preset", "awq"}},
-      {{"preset", "awq"}, {"awq_scale", {{"duo", true}, {"samples", 5}, {"gqa", "group"}}}, {"awq_clip", {{"tokens", 0}}}},
+      {{"preset", "awq"},
+       {"awq_scale", {{"duo", true}, {"samples", 5}, {"gqa", "group"}}},
+       {"awq_clip", {{"tokens", 0}}}},
       {{"steps", {"awq_scale", "awq_clip", "gptq"}}}};
   for (const Json& json : methods) {
     const Method method = method_from_json(json, "method");

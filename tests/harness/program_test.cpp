@@ -211,7 +211,8 @@ TEST_F(ProgramTest, GcRemovesWhatNobodyNeedsAndARunMakesItAgain) {
   ASSERT_EQ(harness("run tiny.yaml --db r.db").code, 0);
   const std::string artifacts = dir() + "/r.artifacts";
   const auto files = [&] {
-    return std::distance(std::filesystem::directory_iterator(artifacts), std::filesystem::directory_iterator());
+    return std::distance(std::filesystem::directory_iterator(artifacts),
+                         std::filesystem::directory_iterator());
   };
   const auto named = files();
   test::write_text(artifacts + "/stray.safetensors", "?");
@@ -231,7 +232,8 @@ TEST_F(ProgramTest, GcRemovesWhatNobodyNeedsAndARunMakesItAgain) {
 
 TEST_F(ProgramTest, AMemoryLimitChangesNoNumber) {
   ASSERT_EQ(harness("run tiny.yaml --db free.db").code, 0);
-  const Ran ran = shell("mpirun -n 2 " + std::string(PTQ_PROGRAM) + " run tiny.yaml --db small.db --set memory_limit=100kB");
+  const Ran ran = shell("mpirun -n 2 " + std::string(PTQ_PROGRAM) +
+                        " run tiny.yaml --db small.db --set memory_limit=100kB");
   ASSERT_EQ(ran.code, 0) << ran.err;
   EXPECT_EQ(contents("small.db"), contents("free.db"));
   const Ran bad = harness("run tiny.yaml --set memory_limit=much");

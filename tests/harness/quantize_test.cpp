@@ -21,8 +21,8 @@ constexpr int64_t layers = 3;
 class QuantizeModels : public testing::Test {
  protected:
   QuantizeModels() {
-    checkpoint_ = Checkpoint::open(
-        test::make_random_checkpoint(folder_ / "model", {{"num_hidden_layers", layers}}));
+    checkpoint_ =
+        Checkpoint::open(test::make_random_checkpoint(folder_ / "model", {{"num_hidden_layers", layers}}));
     for (int32_t n = 0; n < 5; ++n) {
       std::vector<int32_t> ids;
       for (int32_t t = 0; t < 24; ++t) ids.push_back((7 * n + 5 * t + t * t * (n + 1)) % 64);
@@ -38,8 +38,8 @@ class QuantizeModels : public testing::Test {
     return {key, method_from_json(method, "method"), spec, folder_ / (key + ".safetensors")};
   }
 
-  std::vector<QuantizeResult> run(const std::vector<QuantizeJob>& jobs,
-                                  const std::function<void(double)>& share = [](double) {}) {
+  std::vector<QuantizeResult> run(
+      const std::vector<QuantizeJob>& jobs, const std::function<void(double)>& share = [](double) {}) {
     return quantize_models(checkpoint_, jobs, calibration_, 0, {}, memory_limit_, share);
   }
 
@@ -79,14 +79,15 @@ TEST_F(QuantizeModels, TogetherTheyGiveWhatEachGivesAlone) {
   }
 }
 
-// Every statistic of the unchanged block is computed once for all methods and bit widths; what is computed again has another
-// input: that of an AWQ-scaled block, once for each bit width of AWQ+GPTQ.
+// Every statistic of the unchanged block is computed once for all methods and bit widths; what is computed
+// again has another input: that of an AWQ-scaled block, once for each bit width of AWQ+GPTQ.
 TEST_F(QuantizeModels, ComputesSharedStatisticsOnce) {
   const int64_t subsets = 4;
   EXPECT_EQ(statistics(run({job(gptq, 4)})), subsets * layers);
   EXPECT_EQ(statistics(run({job(gptq, 4), job(gptq, 3), job(gptq, 2)})), subsets * layers);
   EXPECT_EQ(statistics(run({job(gptq, 4), job(awq, 4), job(awq, 2)})), subsets * layers);
-  // AWQ and AWQ+GPTQ share their search, so the second has it from the first; each lists the steps that it consists of.
+  // AWQ and AWQ+GPTQ share their search, so the second has it from the first; each lists the steps that it
+  // consists of.
   const auto results = run({job(awq, 4), job(both, 4)});
   const auto of = [](const QuantizeResult& result, const std::string& name) {
     for (const LayerMetric& m : result.metrics)

@@ -87,13 +87,14 @@ TEST(Scheduler, GivesUpWhatAnOutcomeNames) {
   for (size_t i = 0; i < units.size(); ++i) units[i].payload = std::to_string(i);
   std::map<size_t, std::string> outcomes;
   const auto comm = make_self_communicator();
-  EXPECT_TRUE(run_units(*comm, units, [](const std::string& payload, bool, const Heartbeat&) { return payload; },
-                        {.on_outcome =
-                             [&](size_t i, const Outcome& o) {
-                               outcomes[i] = o.bytes;
-                               return i == 0 ? std::vector<Lost>{{2, "its model failed"}} : std::vector<Lost>{};
-                             },
-                         .on_progress = {}}));
+  EXPECT_TRUE(
+      run_units(*comm, units, [](const std::string& payload, bool, const Heartbeat&) { return payload; },
+                {.on_outcome =
+                     [&](size_t i, const Outcome& o) {
+                       outcomes[i] = o.bytes;
+                       return i == 0 ? std::vector<Lost>{{2, "its model failed"}} : std::vector<Lost>{};
+                     },
+                 .on_progress = {}}));
   EXPECT_EQ(outcomes, (std::map<size_t, std::string>{
                           {0, "0"}, {1, "1"}, {2, "its model failed"}, {3, "its model failed"}}));
 }
@@ -110,7 +111,8 @@ TEST(UnitQueue, WideUnitsAreSeenBeforeTheyAreTaken) {
 
 TEST(Scheduler, NoWorkEndsAtOnce) {
   const auto comm = make_self_communicator();
-  EXPECT_TRUE(run_units(*comm, {}, [](const std::string&, bool, const Heartbeat&) { return std::string(); }, {}));
+  EXPECT_TRUE(
+      run_units(*comm, {}, [](const std::string&, bool, const Heartbeat&) { return std::string(); }, {}));
 }
 
 }  // namespace

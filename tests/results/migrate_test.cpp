@@ -27,10 +27,13 @@ class MigrateTest : public testing::Test {
     db.exec("PRAGMA user_version = 1");
     db.exec(
         "INSERT INTO environment VALUES (1, 'abc', '0.1', '2.13', 'cpu', 'isa', '', 'host', '', 1, 1);"
-        "INSERT INTO run (id, environment, experiment, resolved, status) VALUES (1, 1, 'a.yaml', '{}', 'done');"
-        "INSERT INTO quantization (id, key, run, average_bits, seconds, peak_memory_bytes) VALUES (1, 'q', 1, 4.25, 1, 1);"
+        "INSERT INTO run (id, environment, experiment, resolved, status) VALUES (1, 1, 'a.yaml', '{}', "
+        "'done');"
+        "INSERT INTO quantization (id, key, run, average_bits, seconds, peak_memory_bytes) VALUES (1, 'q', "
+        "1, 4.25, 1, 1);"
         "INSERT INTO artifact VALUES (1, 'q.safetensors', 'd');"
-        "INSERT INTO layer_metric (quantization, layer, name, value) VALUES (1, 'l', 'loss', 0.5), (1, 'l', 'damping', NULL);");
+        "INSERT INTO layer_metric (quantization, layer, name, value) VALUES (1, 'l', 'loss', 0.5), (1, 'l', "
+        "'damping', NULL);");
   }
   test::TemporaryFolder folder_;
   const std::string path_ = folder_ / "r.db";
@@ -68,10 +71,12 @@ TEST_F(MigrateTest, GivesTodaysSchema) {
   ResultStore::open(fresh, Mode::write);
   const auto shape = [](const std::string& path) {
     SQLite::Database db(path);
-    SQLite::Statement find(db,
-                           "SELECT s.type || ' ' || s.name || ' ' || coalesce(c.name || ' ' || c.type || c.\"notnull\" || "
-                           "coalesce(c.dflt_value, '') || c.pk, '') FROM sqlite_schema AS s LEFT JOIN pragma_table_xinfo(s.name) "
-                           "AS c ON s.type = 'table' ORDER BY 1");
+    SQLite::Statement find(
+        db,
+        "SELECT s.type || ' ' || s.name || ' ' || coalesce(c.name || ' ' || c.type || c.\"notnull\" || "
+        "coalesce(c.dflt_value, '') || c.pk, '') FROM sqlite_schema AS s LEFT JOIN "
+        "pragma_table_xinfo(s.name) "
+        "AS c ON s.type = 'table' ORDER BY 1");
     std::vector<std::string> rows;
     while (find.executeStep()) rows.push_back(find.getColumn(0).getString());
     return rows;
