@@ -5,6 +5,7 @@
 #include <filesystem>
 
 #include "core/error.h"
+#include "core/reason.h"
 #include "harness/block_parts.h"
 #include "harness/pipeline.h"
 #include "harness/planner.h"
@@ -24,18 +25,27 @@ Method read_method(const Json& value) {
 
 std::string quantize(Resources& resources, const Json& unit, const Team& team, const Heartbeat& heartbeat) {
   const std::string dir = unit["dir"];
-  CalibrationSet none;
   const Json& asked = unit["calibration"];
-  const CalibrationSet& calibration = asked.is_null() ? none : *resources.calibration(dir, asked);
+  auto calibration = std::make_shared<const CalibrationSet>();  // empty where none is read
+  // A file may be missing on one host alone: all members learn it before they wait for each other.
+  std::string error;
+  try {
+    resources.checkpoint(dir);
+    if (!asked.is_null()) calibration = resources.calibration(dir, asked);
+  } catch (const std::exception& e) {
+    error = reason(e);
+  }
+  error = team.conclude(error);
+  if (!error.empty()) throw UserError(error);
   std::vector<QuantizeJob> jobs;
   for (const Json& job : unit["jobs"]) {
     jobs.push_back({job["key"], read_method(job["method"]),
                     quant_spec_from_json(job["quantization"], "quantization"), job["artifact"]});
-    std::error_code error;
-    std::filesystem::create_directories(std::filesystem::path(jobs.back().artifact).parent_path(), error);
+    std::error_code ignored;  // writing says what is wrong
+    std::filesystem::create_directories(std::filesystem::path(jobs.back().artifact).parent_path(), ignored);
   }
   Json results = Json::array();
-  for (const QuantizeResult& result : quantize_models(resources.checkpoint(dir), jobs, calibration,
+  for (const QuantizeResult& result : quantize_models(resources.checkpoint(dir), jobs, *calibration,
                                                       asked.is_null() ? 0 : asked["seed"].get<uint64_t>(),
                                                       team, unit["memory_limit"], heartbeat))
     results.push_back({{"key", result.key},
