@@ -3,6 +3,7 @@
 #include <signal.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
@@ -25,23 +26,23 @@ enum Tag { ask = 1, assign, result, progress, stop };
 volatile sig_atomic_t interrupted = 0;
 void on_signal(int) { interrupted = 1; }
 
-// SIGINT and SIGTERM set a flag while this lives.
+// SIGINT, SIGTERM and SIGUSR1 set a flag while this lives. (mpirun hands SIGUSR1 on to all ranks and returns
+// their exit code; on SIGTERM it ends them too, but returns its own.)
 class SignalGuard {
  public:
   SignalGuard() {
     interrupted = 0;
     struct sigaction action = {};
     action.sa_handler = on_signal;
-    sigaction(SIGINT, &action, &old_int_);
-    sigaction(SIGTERM, &action, &old_term_);
+    for (size_t i = 0; i < signals.size(); ++i) sigaction(signals[i], &action, &before_[i]);
   }
   ~SignalGuard() {
-    sigaction(SIGINT, &old_int_, nullptr);
-    sigaction(SIGTERM, &old_term_, nullptr);
+    for (size_t i = 0; i < signals.size(); ++i) sigaction(signals[i], &before_[i], nullptr);
   }
 
  private:
-  struct sigaction old_int_, old_term_;
+  static constexpr std::array<int, 3> signals = {SIGINT, SIGTERM, SIGUSR1};
+  std::array<struct sigaction, 3> before_;
 };
 
 // Message bodies: fixed head, then bytes.

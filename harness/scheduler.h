@@ -75,8 +75,8 @@ struct SchedulerEvents {  // called on rank 0's main thread
 };
 
 // Collective. `units` and `events` are read on rank 0. execute runs on a worker thread of each rank, one unit
-// at a time; a thrown exception fails the unit. Returns true when the queue drained, false when SIGINT or
-// SIGTERM (caught while it runs) ended it early.
+// at a time; a thrown exception fails the unit. Returns true when the queue drained, false when SIGINT, SIGTERM
+// or SIGUSR1 (caught while it runs) ended it early.
 bool run_units(Communicator& comm, const std::vector<WorkUnit>& units, const Execute& execute,
                const SchedulerEvents& events);
 

@@ -189,6 +189,29 @@ TEST_F(ProgramTest, KillsLoseNoFinishedCellAndChangeNoNumber) {
   EXPECT_EQ(contents("killed.db"), contents("whole.db"));
 }
 
+// The way to stop a run under mpirun (docs/slurm.md): all ranks leave their work, and the code says "run it
+// again".
+TEST_F(ProgramTest, ASignalEndsARunInOrderAndItGoesOn) {
+  const pid_t child = ::fork();
+  if (child == 0) {
+    if (::chdir(dir().c_str()) != 0) ::_exit(1);
+    std::freopen("/dev/null", "w", stdout);
+    std::freopen("/dev/null", "w", stderr);
+    ::execlp("mpirun", "mpirun", "-n", "2", PTQ_PROGRAM, "run", "tiny.yaml", "--db", "stopped.db", nullptr);
+    ::_exit(1);
+  }
+  while (!test::exists(dir() + "/stopped.artifacts") && ::waitpid(child, nullptr, WNOHANG) == 0)
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  ::kill(child, SIGUSR1);
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  ASSERT_TRUE(WIFEXITED(status));
+  EXPECT_TRUE(WEXITSTATUS(status) == 75 || WEXITSTATUS(status) == 0) << WEXITSTATUS(status);
+  ASSERT_EQ(shell("mpirun -n 2 " + std::string(PTQ_PROGRAM) + " run tiny.yaml --db stopped.db").code, 0);
+  ASSERT_EQ(harness("run tiny.yaml --db whole.db").code, 0);
+  EXPECT_EQ(contents("stopped.db"), contents("whole.db"));
+}
+
 TEST_F(ProgramTest, AStoredCellIsVerifiedBitForBit) {
   ASSERT_EQ(shell("mpirun -n 2 " + std::string(PTQ_PROGRAM) + " run tiny.yaml --db r.db").code, 0);
   std::string key;
