@@ -79,11 +79,15 @@ void transfer(TensorChannel& channel, at::Tensor& packed, bool sends, int peer) 
   }
 }
 
-void broadcast_packed(Communicator& comm, at::Tensor& packed, int owner) {
-  at::Tensor size = at::scalar_tensor(comm.rank() == owner ? packed.numel() : 0, at::kLong);
+// The owner's tensors become everybody's.
+void broadcast_tensors(Communicator& comm, std::vector<at::Tensor>& tensors, int owner) {
+  const bool sends = comm.rank() == owner;
+  at::Tensor packed = sends ? pack(tensors) : at::Tensor();
+  at::Tensor size = at::scalar_tensor(sends ? packed.numel() : 0, at::kLong);
   comm.broadcast(size, owner);
-  if (comm.rank() != owner) packed = at::empty({size.item<int64_t>()}, at::kByte);
+  if (!sends) packed = at::empty({size.item<int64_t>()}, at::kByte);
   comm.broadcast(packed, owner);
+  if (!sends) tensors = unpack(packed);
 }
 
 // Nodes as tensors: level, index and the number of sums of each, then its sums and maxima.
@@ -139,19 +143,16 @@ Partial Team::sum(ShardTree tree, int owner) const {
   if (owner != everyone) return total;
   std::vector<at::Tensor> tensors;
   if (rank() == root) tensors = to_tensors({ShardNode{0, 0, std::move(total)}});
-  at::Tensor packed = rank() == root ? pack(tensors) : at::Tensor();
-  broadcast_packed(*comm_, packed, root);
+  broadcast_tensors(*comm_, tensors, root);
   ShardTree result;
-  add_nodes(result, rank() == root ? tensors : unpack(packed));
+  add_nodes(result, tensors);
   return result.finish();
 }
 
 void Team::broadcast(std::vector<at::Tensor>& tensors, int owner) const {
   if (size() == 1) return;
   check_all_well();
-  at::Tensor packed = rank() == owner ? pack(tensors) : at::Tensor();
-  broadcast_packed(*comm_, packed, owner);
-  if (rank() != owner) tensors = unpack(packed);
+  broadcast_tensors(*comm_, tensors, owner);
 }
 
 std::vector<std::vector<at::Tensor>> Team::all_gather(const std::vector<at::Tensor>& tensors) const {

@@ -12,7 +12,7 @@ int64_t BlockParts::finished(int64_t layers) const {
   int64_t index = 0;
   std::error_code error;
   for (; index < layers && std::filesystem::exists(file(index), error); ++index) try {
-      read(index);
+      read(index);  // whole: a resumed block is checked to the last tensor
     } catch (const UserError& e) {
       log_warning(std::string("a finished block is computed again: ") + e.what());
       break;
@@ -29,16 +29,19 @@ void BlockParts::write(int64_t index, const Overlay& overlay, const BlockRecord&
                 {{"key", key_}, {"block", std::to_string(index)}, {"record", canonical(about)}});
 }
 
-Overlay BlockParts::read(int64_t index, BlockRecord* record) const {
-  std::map<std::string, std::string> metadata;
-  Overlay overlay = read_overlay(file(index), &metadata);
+std::shared_ptr<const OverlayFile> BlockParts::open(int64_t index) const {
+  auto part = OverlayFile::open(file(index));
+  std::map<std::string, std::string> metadata = part->metadata();
   if (metadata["key"] != key_ || metadata["block"] != std::to_string(index))
     throw UserError({file(index), 0, "key"}, "belongs to another quantization or block");
-  if (record) {
-    const Json about = Json::parse(metadata["record"]);
-    *record = {layer_metrics_from_json(about["metrics"]), about["bits"], about["weights"]};
-  }
-  return overlay;
+  return part;
+}
+
+Overlay BlockParts::read(int64_t index) const { return open(index)->all(); }
+
+BlockRecord BlockParts::record(int64_t index) const {
+  const Json about = Json::parse(open(index)->metadata().at("record"));
+  return {layer_metrics_from_json(about["metrics"]), about["bits"], about["weights"]};
 }
 
 std::string BlockParts::merge(int64_t layers, const std::map<std::string, std::string>& metadata) const {

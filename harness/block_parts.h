@@ -3,6 +3,7 @@
 // damaged or belongs to another key counts as not there.
 #pragma once
 
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -23,11 +24,13 @@ class BlockParts {
   int64_t finished(int64_t layers) const;  // blocks 0 .. n-1 are there
   void write(int64_t index, const Overlay& overlay,
              const BlockRecord& record) const;  // UserError: disk full, ...
-  Overlay read(int64_t index, BlockRecord* record = nullptr) const;
+  Overlay read(int64_t index) const;
+  BlockRecord record(int64_t index) const;  // without unpacking the block
   // Makes the artifact of all blocks and removes the parts. Returns the contents' digest (models/overlay.h).
   std::string merge(int64_t layers, const std::map<std::string, std::string>& metadata) const;
 
  private:
+  std::shared_ptr<const OverlayFile> open(int64_t index) const;  // of this key and block, whole
   std::string folder() const { return artifact_ + ".parts"; }
   std::string file(int64_t index) const { return folder() + "/" + std::to_string(index) + ".safetensors"; }
   std::string artifact_, key_;

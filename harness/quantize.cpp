@@ -295,8 +295,7 @@ class ModelQuantizer {
       if (result.error.empty()) try {
           double bits = 0, weights = 0;
           for (int64_t index = 0; index < layers_; ++index) {
-            BlockRecord record;
-            states_[j].parts.read(index, &record);
+            const BlockRecord record = states_[j].parts.record(index);
             result.metrics.insert(result.metrics.end(), record.metrics.begin(), record.metrics.end());
             bits += record.bits;
             weights += record.weights;
