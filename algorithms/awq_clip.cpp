@@ -30,8 +30,8 @@ class TokenStride {
     stride_ = wanted > 0 ? std::max<int64_t>(1, (all + wanted - 1) / wanted) : 1;
   }
   // Of the member's n-th sequence.
-  at::Tensor select(const at::Tensor& x_TI, int64_t n) const {
-    const int64_t first = (stride_ - begins_[static_cast<size_t>(n)] % stride_) % stride_;
+  at::Tensor select(const at::Tensor& x_TI, size_t n) const {
+    const int64_t first = (stride_ - begins_[n] % stride_) % stride_;
     return first < x_TI.size(0) ? x_TI.slice(0, first, x_TI.size(0), stride_) : x_TI.slice(0, 0, 0);
   }
 
@@ -62,23 +62,29 @@ void add_group_grams(const at::Tensor& x_TI, int64_t columns_per_group, Partial&
 std::map<SubsetKind, std::vector<at::Tensor>> gather_grams(BlockTask& task, int64_t tokens) {
   const TokenStride stride(task, tokens);
   const Share share = share_of(task);
-  std::map<SubsetKind, Partial> shards;
-  std::map<SubsetKind, ShardTree> trees;
-  for (const SubsetKind kind : all_subsets) trees[kind];
+  const SequenceParts parts(share);
+  struct Sums {
+    Partial shard;
+    ShardTree tree;
+  };
+  std::map<SubsetKind, std::vector<Sums>> sums;  // [part]
+  for (const SubsetKind kind : all_subsets) sums[kind].resize(parts.size());
   visit_subset_inputs(
-      task.block, task.inputs_TD, task.context, all_subsets,
-      [&](SubsetKind kind, int64_t n, const at::Tensor& x_TI) {
+      task.block, task.inputs_TD, task.context, all_subsets, parts,
+      [&](size_t part, SubsetKind kind, size_t n, const at::Tensor& x_TI) {
         const std::string& name = task.block.subset(kind)[0]->name;
-        add_group_grams(stride.select(x_TI, n), group_columns(task.spec.weights, x_TI.size(1), name),
-                        shards[kind]);
-        const int64_t next = share.first + n + 1;
+        auto& [shard, tree] = sums.at(kind)[part];
+        add_group_grams(stride.select(x_TI, n), group_columns(task.spec.weights, x_TI.size(1), name), shard);
+        const int64_t next = share.first + static_cast<int64_t>(n) + 1;
         if (next % share.shard == 0 || next == share.sequences)
-          trees.at(kind).add((next - 1) / share.shard, std::exchange(shards[kind], {}));
+          tree.add((next - 1) / share.shard, std::exchange(shard, {}));
       },
       task.heartbeat);
   std::map<SubsetKind, std::vector<at::Tensor>> means;
-  for (auto& [kind, tree] : trees) {
-    const Partial total = task.team.sum(std::move(tree));
+  for (auto& [kind, of_parts] : sums) {
+    for (size_t part = 1; part < parts.size(); ++part)
+      of_parts[0].tree.append(std::move(of_parts[part].tree));
+    const Partial total = task.team.sum(std::move(of_parts[0].tree));
     for (size_t group = 1; group < total.sums.size(); ++group)
       means[kind].push_back(total.sums[group] / total.sums[0].item<int64_t>());
   }

@@ -9,6 +9,7 @@
 #include "algorithms/scale_fold.h"
 #include "algorithms/statistics.h"
 #include "core/error.h"
+#include "models/linear_tiles.h"
 
 namespace ptq {
 namespace {
@@ -35,22 +36,25 @@ std::map<SubsetKind, SubsetActivations> gather_activations(BlockTask& task,
     for (auto& [kind, statistics] : subset_statistics(task, subsets, {.gram = true, .absolute = true}))
       result[kind].statistics = statistics;
 
-  std::map<SubsetKind, StatisticsCollector> collectors;
+  const SequenceParts parts = statistics_parts(task, subsets, share);
+  std::map<SubsetKind, std::vector<StatisticsCollector>> collectors;  // [part]
   std::vector<SubsetKind> visited;
   for (const SubsetKind kind : subsets) {
-    if (!known)
-      collectors.emplace(kind, StatisticsCollector(share, {.gram = !through_block(kind), .absolute = true}));
+    for (size_t part = 0; part < parts.size() && !known; ++part)
+      collectors[kind].emplace_back(parts[part],
+                                    StatisticsKinds{.gram = !through_block(kind), .absolute = true});
+    if (through_block(kind)) result[kind].inputs_TI.resize(inputs_TD.size());
     if (!known || through_block(kind)) visited.push_back(kind);
   }
   visit_subset_inputs(
-      task.block, inputs_TD, task.context, visited,
-      [&](SubsetKind kind, int64_t, const at::Tensor& x_TI) {
-        if (!known) collectors.at(kind).add(x_TI);
-        if (through_block(kind)) result[kind].inputs_TI.push_back(x_TI);
+      task.block, inputs_TD, task.context, visited, parts,
+      [&](size_t part, SubsetKind kind, size_t n, const at::Tensor& x_TI) {
+        if (!known) collectors.at(kind)[part].add(x_TI);
+        if (through_block(kind)) result.at(kind).inputs_TI[n] = kept(task, x_TI);
       },
       task.heartbeat);
-  for (auto& [kind, collector] : collectors) {
-    result[kind].statistics = collector.finish(task.team);
+  for (auto& [kind, of_parts] : collectors) {
+    result[kind].statistics = joined(std::move(of_parts)).finish(task.team);
     count_statistics(task, kind);
   }
   for (const SubsetKind kind : subsets) result[kind].share = share;
@@ -98,17 +102,19 @@ class Losses {
   std::vector<double> block_losses(const std::vector<at::Tensor>& scales) {
     const std::vector<at::Tensor>& inputs_TI = activations_.inputs_TI;
     const Share& share = activations_.share;
-    std::vector<at::Tensor> outputs_TD;  // full precision, by sequence
-    for (const at::Tensor& x_TI : inputs_TI) outputs_TD.push_back(output(x_TI));
+    std::vector<at::Tensor> outputs_TD(inputs_TI.size());  // full precision, by sequence
+    const SequenceParts parts(share);
+    parts.run([&](size_t, size_t n) { outputs_TD[n] = kept(task_, output(inputs_TI[n])); }, {});
     const auto count = static_cast<int64_t>(scales.size()), held = static_cast<int64_t>(inputs_TI.size());
     const at::Tensor errors_NC = at::zeros({held, count}, at::kDouble);
     for (int64_t c = 0; c < count; ++c) {
       round_with(scales[static_cast<size_t>(c)]);
-      for (int64_t n = 0; n < held; ++n) {
-        const auto sequence = static_cast<size_t>(n);
-        errors_NC[n][c] = squared_error(output(inputs_TI[sequence]), outputs_TD[sequence]);
-        if (task_.heartbeat) task_.heartbeat();
-      }
+      auto* const errors = errors_NC.mutable_data_ptr<double>();
+      parts.run(
+          [&](size_t, size_t n) {
+            errors[static_cast<int64_t>(n) * count + c] = squared_error(output(inputs_TI[n]), outputs_TD[n]);
+          },
+          task_.heartbeat);
     }
     ShardTree tree;
     for (int64_t n = 0; n < held; n += share.shard)
@@ -139,7 +145,7 @@ class Losses {
 
   double linear_loss(const Linear& original, const Linear& trial) const {
     const at::Tensor delta_OI = trial.weight_OI - original.weight_OI;
-    const double sum = at::mm(delta_OI, activations_.statistics.gram_II).mul_(delta_OI).sum().item<double>();
+    const double sum = linear_product(delta_OI, activations_.statistics.gram_II).mul_(delta_OI).sum().item<double>();
     if (task_.heartbeat) task_.heartbeat();
     return sum / static_cast<double>(activations_.statistics.tokens * delta_OI.size(0));
   }

@@ -4,7 +4,7 @@
 // true_sequential: subsets in order qkv, o, gate_up, down; a subset's Hessian comes from inputs that went
 // through the quantized linears before it. Each sequence goes through the block once in all, in pieces: the
 // inputs of `o`, then the residual stream after attention, are kept from piece to piece (one more tensor of
-// the stream's size for each sequence). Without it all four Hessians come from one pass through the
+// the stream's size for each sequence, kept as the task keeps states). Without it all four Hessians come from one pass through the
 // unquantized block, and no input is kept.
 //
 // In a team each member brings its sequences' part of a Hessian, one member factors it, and all solve row
@@ -16,6 +16,7 @@
 #include <chrono>
 #include <cmath>
 #include <map>
+#include <utility>
 
 #include "algorithms/gptq_solver.h"
 #include "algorithms/method.h"
@@ -49,7 +50,7 @@ class GptqStep : public Step {
     auto statistics = subset_statistics(task, all_subsets, {.gram = true});
     std::map<SubsetKind, HessianFactor> factors;
     for (const SubsetKind kind : all_subsets) {
-      factors[kind] = factor_on(task, kind, owner_of(task, kind), statistics.at(kind));
+      factors[kind] = factor_on(task, kind, owner_of(task, kind), std::move(statistics.at(kind)));
       statistics.erase(kind);
     }
     for (const SubsetKind kind : all_subsets) {
@@ -68,25 +69,18 @@ class GptqStep : public Step {
   void run_sequential(BlockTask& task) const {
     const DecoderBlock& block = task.block;
     const auto& inputs = task.inputs_TD;
-    const auto collect = [&](SubsetKind kind, const std::function<void(size_t, StatisticsCollector&)>& each) {
-      StatisticsCollector collector(share_of(task), {.gram = true});
-      for (size_t n = 0; n < inputs.size(); ++n) {
-        each(n, collector);
-        if (task.heartbeat) task.heartbeat();
-      }
+    const auto collect = [&](SubsetKind kind, const std::function<at::Tensor(size_t n)>& input_of) {
+      const SequenceParts parts = statistics_parts(task, std::array{kind}, share_of(task));
+      std::vector<StatisticsCollector> collectors;
+      for (size_t part = 0; part < parts.size(); ++part)
+        collectors.emplace_back(parts[part], StatisticsKinds{.gram = true});
+      parts.run([&](size_t part, size_t n) { collectors[part].add(input_of(n).flatten(0, -2)); },
+                task.heartbeat);
       const int owner = owner_of(task, kind);
-      HessianFactor factor = factor_on(task, kind, owner, collector.finish(task.team, owner));
+      HessianFactor factor = factor_on(task, kind, owner, joined(std::move(collectors)).finish(task.team, owner));
       count_statistics(task, kind);
       share_factor(task, owner, factor);
       solve_subset(task, kind, factor);
-    };
-    // Runs `piece` with a context that gives the input of `kind` to `take`.
-    const auto tapped = [&](SubsetKind kind, const std::function<void(const at::Tensor&)>& take) {
-      ForwardContext context = task.context;
-      context.on_subset_input = [kind, take](SubsetKind at, const at::Tensor& x_BTI) {
-        if (at == kind) take(x_BTI.flatten(0, -2));
-      };
-      return context;
     };
 
     if (task.shared) {  // the one subset whose input no rounding of this block has touched
@@ -97,33 +91,28 @@ class GptqStep : public Step {
       share_factor(task, owner, factor);
       solve_subset(task, SubsetKind::qkv, factor);
     } else {
-      collect(SubsetKind::qkv, [&](size_t n, StatisticsCollector& collector) {
-        collector.add(block.input_norm(inputs[n].unsqueeze(0)).flatten(0, -2));
-      });
+      collect(SubsetKind::qkv, [&](size_t n) { return block.input_norm(inputs[n].unsqueeze(0)); });
     }
     std::vector<at::Tensor> stream(inputs.size());  // inputs of `o`, then h + attention
-    collect(SubsetKind::o, [&](size_t n, StatisticsCollector& collector) {
-      block.attention(block.input_norm(inputs[n].unsqueeze(0)),
-                      tapped(SubsetKind::o, [&](const at::Tensor& x_TI) { stream[n] = x_TI; }));
-      PTQ_CHECK(stream[n].defined());
-      collector.add(stream[n]);
+    collect(SubsetKind::o, [&](size_t n) {
+      const at::Tensor x_BTD = block.input_norm(inputs[n].unsqueeze(0));
+      return stream[n] = kept(task, block.o_input(x_BTD, task.context).squeeze(0));
     });
-    collect(SubsetKind::gate_up, [&](size_t n, StatisticsCollector& collector) {
-      stream[n] = inputs[n] + block.o.forward(stream[n]);
-      collector.add(block.post_norm(stream[n].unsqueeze(0)).flatten(0, -2));
+    collect(SubsetKind::gate_up, [&](size_t n) {
+      stream[n] = kept(task, inputs[n] + block.o.forward(stream[n]));
+      return block.post_norm(stream[n].unsqueeze(0));
     });
-    collect(SubsetKind::down, [&](size_t n, StatisticsCollector& collector) {
-      block.mlp(block.post_norm(stream[n].unsqueeze(0)),
-                tapped(SubsetKind::down, [&](const at::Tensor& x_TI) { collector.add(x_TI); }));
-      stream[n] = at::Tensor();
+    collect(SubsetKind::down, [&](size_t n) {
+      const at::Tensor x_BTD = block.post_norm(std::exchange(stream[n], {}).unsqueeze(0));
+      return block.down_input(x_BTD, task.context);
     });
   }
 
   // On the owner; elsewhere nothing.
   HessianFactor factor_on(const BlockTask& task, SubsetKind kind, int owner,
-                          const InputStatistics& statistics) const {
+                          InputStatistics statistics) const {
     if (task.team.rank() != owner) return {};
-    return factor_hessian(hessian_of(statistics), options_.percdamp, options_.act_order,
+    return factor_hessian(hessian_of(std::move(statistics)), options_.percdamp, options_.act_order,
                           task.block.subset(kind).front()->name);
   }
 
@@ -140,6 +129,25 @@ class GptqStep : public Step {
     factor.dead_I = parts.at(1);
     factor.damping = parts.at(2).item<double>();
     if (parts.size() > 3) factor.order_I = parts.at(3);
+  }
+
+  // A tile as tensors: codes, {loss, seconds}, and scale and zero where groups are fitted.
+  static std::vector<at::Tensor> solve_tiles(
+      const std::vector<std::pair<const GptqProblem*, int64_t>>& tiles) {
+    std::vector<std::vector<at::Tensor>> solved(tiles.size());
+    parallel_pieces(static_cast<int64_t>(tiles.size()), [&](int64_t i) {
+      const auto& [problem, t] = tiles[static_cast<size_t>(i)];
+      const auto start = std::chrono::steady_clock::now();
+      const GptqTile tile = gptq_solve_tile(*problem, t);
+      const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+      std::vector<at::Tensor>& out = solved[static_cast<size_t>(i)];
+      out = {tile.codes, at::tensor({tile.loss, seconds.count()}, at::kDouble)};
+      if (problem->fit_group) out.insert(out.end(), {tile.scale, tile.zero});
+    });
+    std::vector<at::Tensor> tensors;
+    for (std::vector<at::Tensor>& of_tile : solved)
+      tensors.insert(tensors.end(), of_tile.begin(), of_tile.end());
+    return tensors;
   }
 
   // Row tiles of the subset's linears over the team.
@@ -163,22 +171,13 @@ class GptqStep : public Step {
     }
     const std::vector<int> member = spread(rows, task.team.size());
 
-    // A tile as tensors: codes, {loss, seconds}, and scale and zero where groups are fitted.
-    std::vector<at::Tensor> mine;
+    std::vector<std::pair<const GptqProblem*, int64_t>> tiles_of_mine;
     size_t index = 0;
-    for (const GptqProblem& problem : problems) {
-      for (int64_t t = 0; t < gptq_tiles(problem); ++t, ++index) {
-        if (member[index] != task.team.rank()) continue;
-        const auto start = std::chrono::steady_clock::now();
-        const GptqTile tile = gptq_solve_tile(problem, t);
-        const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
-        mine.push_back(tile.codes);
-        mine.push_back(at::tensor({tile.loss, seconds.count()}, at::kDouble));
-        if (fits) mine.insert(mine.end(), {tile.scale, tile.zero});
-        if (task.heartbeat) task.heartbeat();
-      }
-    }
-    const std::vector<std::vector<at::Tensor>> all = task.team.all_gather(mine);
+    for (const GptqProblem& problem : problems)
+      for (int64_t t = 0; t < gptq_tiles(problem); ++t, ++index)
+        if (member[index] == task.team.rank()) tiles_of_mine.emplace_back(&problem, t);
+    const std::vector<std::vector<at::Tensor>> all = task.team.all_gather(solve_tiles(tiles_of_mine));
+    if (task.heartbeat) task.heartbeat();
 
     std::vector<size_t> next(all.size(), 0);
     index = 0;

@@ -19,8 +19,8 @@ struct HessianFactor {
   double damping = 0;  // the fraction of mean(diag H) that was added
 };
 
-// (2 / sequences) X^T X
-at::Tensor hessian_of(const InputStatistics& statistics);
+// (2 / sequences) X^T X; takes the memory of a gram that nobody else holds
+at::Tensor hessian_of(InputStatistics statistics);
 
 // percdamp * mean(diag H) is added to the diagonal; when the Cholesky factorization fails, 10 times as much,
 // and so on up to 10 times the mean. Dead columns get H_dd = 1. act_order: columns by falling diag H, equal
@@ -28,8 +28,9 @@ at::Tensor hessian_of(const InputStatistics& statistics);
 // damping helps (H is then no Gram matrix). Factorize, invert, factorize the inverse, as every published
 // implementation does. (One factorization of the reversed matrix and a triangular inverse give the same U
 // with less rounding; codes then agree with llm-compressor's in 99.987 % instead of 99.9996 %, and the speed
-// is the same.) Deterministic for a fixed thread count. Cost: 4/3 I^3 flops.
-HessianFactor factor_hessian(const at::Tensor& hessian_II, double percdamp, bool act_order,
+// is the same.) Deterministic for a fixed thread count. Cost: 4/3 I^3 flops; three matrices live at once, H among
+// them where nobody else holds it.
+HessianFactor factor_hessian(at::Tensor hessian_II, double percdamp, bool act_order,
                              const std::string& what);
 
 }  // namespace ptq

@@ -8,7 +8,7 @@
 namespace ptq {
 namespace {
 
-constexpr int64_t max_shards = 16;
+constexpr int64_t max_shards = 32;
 
 }  // namespace
 
@@ -43,6 +43,10 @@ void ShardTree::add(ShardNode node) {
     left.index /= 2;
     nodes_.pop_back();
   }
+}
+
+void ShardTree::append(ShardTree right) {
+  for (ShardNode& node : right.take_nodes()) add(std::move(node));
 }
 
 std::vector<ShardNode> ShardTree::take_nodes() { return std::exchange(nodes_, {}); }

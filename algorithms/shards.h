@@ -1,6 +1,6 @@
 // Shards: how sums over calibration sequences are cut, so that their bits do not depend on who computes what.
 //
-// n sequences are cut into at most 16 shards of ceil(n / 16) adjacent sequences. A shard is summed sequence
+// n sequences are cut into at most 32 shards of ceil(n / 32) adjacent sequences. A shard is summed sequence
 // by sequence; shards are summed in a binary tree over their numbers: node [a, b) is node [a, m) + node [m,
 // b), m - a the greatest power of two below b - a. Ranks hold whole shards: one rank, or any number of them,
 // adds the same numbers in the same order.
@@ -41,6 +41,7 @@ class ShardTree {
  public:
   void add(int64_t shard, Partial value) { add(ShardNode{0, shard, std::move(value)}); }
   void add(ShardNode node);
+  void append(ShardTree right);  // the shards that follow
   std::vector<ShardNode> take_nodes();  // what there is, in order; the tree is then empty
   Partial finish();                     // all shards from 0 on have been added; the tree is then empty
 

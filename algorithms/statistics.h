@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "algorithms/sequence_parts.h"
 #include "algorithms/shards.h"
 #include "algorithms/step.h"
 #include "models/decoder.h"
@@ -38,10 +39,14 @@ class StatisticsCollector {
   // x_TI: the input of the share's first sequence, the next, ... in turn; float32.
   void add(const at::Tensor& x_TI);
   // After the last sequence. Collective; on members other than `owner` (unless everyone) the result has no
-  // tensors. Memory: at most log2(shards) + 1 statistics live at once.
+  // tensors. Memory: at most log2(shards) + 1 statistics live at once, of a gram its strips.
   InputStatistics finish(const Team& team = {}, int owner = Team::everyone);
+  // What another thread collected of the sequences that follow (sequence_parts.h).
+  void append(StatisticsCollector right);
 
  private:
+  std::span<at::Tensor> gram_strips(Partial& sums) const;
+
   Share share_;
   StatisticsKinds kinds_;
   int64_t seen_ = 0;
@@ -49,18 +54,26 @@ class StatisticsCollector {
   ShardTree tree_;
 };
 
-// X^T X added to gram_II: upper triangle only, in tiles of columns. Symmetric halves save almost half of the
-// products.
-void add_gram_upper(const at::Tensor& x_TI, at::Tensor& gram_II);
-void mirror_upper(at::Tensor& square_II);
+// Of all parts of a SequenceParts, in order.
+StatisticsCollector joined(std::vector<StatisticsCollector> parts);
+
+// A sum of X^T X as strips: rows [384 i, 384 i + 384) from column 384 i on. The lower triangle, which the upper
+// one says again, costs neither products nor memory.
+std::vector<at::Tensor> zero_gram_strips(const at::Tensor& x_TI);
+void add_gram(const at::Tensor& x_TI, std::span<at::Tensor> strips);
+// The symmetric matrix; each strip is dropped when it has been copied.
+at::Tensor join_gram_strips(std::vector<at::Tensor> strips);
 
 // Runs each sequence through as much of the block as is needed and gives the inputs [T, I] of the asked
-// subsets to `visit`, one sequence at a time in order; each tensor may be dropped after its visit. heartbeat
-// (may be empty) is called once a sequence.
-using SubsetVisitor = std::function<void(SubsetKind, int64_t sequence, const at::Tensor& x_TI)>;
+// subsets to `visit`; each tensor may be dropped after its visit. Sequences of a part come in order, parts at
+// the same time (SequenceParts::run). heartbeat may be empty.
+using SubsetVisitor = std::function<void(size_t part, SubsetKind, size_t sequence, const at::Tensor& x_TI)>;
 void visit_subset_inputs(const DecoderBlock& block, const std::vector<at::Tensor>& inputs_TD,
                          const ForwardContext& context, std::span<const SubsetKind> kinds,
-                         const SubsetVisitor& visit, const std::function<void()>& heartbeat = {});
+                         const SequenceParts& parts, const SubsetVisitor& visit,
+                         const std::function<void()>& heartbeat = {});
+// The cut for statistics of these subsets: with X^T X, each part holds sums of I x I.
+SequenceParts statistics_parts(const BlockTask& task, std::span<const SubsetKind> kinds, const Share& share);
 
 // All inputs of one subset, [T, I] each: sum of T x I x 4 bytes. Prefer the visitor where a statistic is
 // enough.

@@ -55,6 +55,10 @@ Share share_of(const BlockTask& task) {
   return task.share;
 }
 
+at::Tensor kept(const BlockTask& task, const at::Tensor& state) {
+  return task.keep ? task.keep(state) : state;
+}
+
 std::string subset_label(const DecoderBlock& block, SubsetKind kind) {
   return "model.layers." + std::to_string(block.index) + "/" + subset_name(kind);
 }

@@ -59,10 +59,14 @@ struct BlockTask {
   // What is known of the block while it is as it came, from other methods that see the same one; else null. run_step unsets it
   // after the first step that changes the block.
   BlockStatistics* shared = nullptr;
+  // Where a tensor of every sequence lies that a step keeps for later: in memory (unset), or in a file under a memory limit.
+  std::function<at::Tensor(const at::Tensor&)> keep{};
 };
 
 // The sequences that inputs_TD holds, of how many.
 Share share_of(const BlockTask& task);
+// The tensor as the task keeps states of sequences.
+at::Tensor kept(const BlockTask& task, const at::Tensor& state);
 // "model.layers.3/qkv": what metrics about a subset are filed under.
 std::string subset_label(const DecoderBlock& block, SubsetKind kind);
 

@@ -242,7 +242,7 @@ void print(const Report& r, const Prospect& prospect, const MachineProfile& mach
                      counted(r.statistics, "statistic") + " computed; without sharing one rank would need " +
                      duration(r.one_rank + r.alone - sum));
   if (o.ranks > 16 && quantize != r.kinds.end() && quantize->second.wide)
-    line("", "a wide unit is cut into 16 shards at most: more ranks than that do not shorten its passes");
+    line("", "a wide unit is cut into 32 shards at most: more ranks than that do not shorten its passes");
   for (const std::string& assumption : prospect.assumptions) line("assumed", assumption);
 }
 

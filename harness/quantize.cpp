@@ -3,9 +3,11 @@
 #include <ATen/core/grad_mode.h>
 
 #include <algorithm>
+#include <atomic>
 #include <filesystem>
 #include <map>
 
+#include "algorithms/sequence_parts.h"
 #include "algorithms/statistics.h"
 #include "core/error.h"
 #include "core/reason.h"
@@ -94,10 +96,10 @@ class ModelQuantizer {
     tokens_ = static_cast<int64_t>(calibration.ids_NT[0].size());
     const int64_t held = sequences_.last - sequences_.first, hidden = model_.config().hidden_size;
     const int64_t bytes = held * tokens_ * hidden * int64_t{sizeof(float)} * (targets_ ? 3 : 1);
-    spilled_ = memory_limit > 0 && bytes > memory_limit / 4;
+    spilled_ = memory_limit > 0 && bytes > memory_limit / 8;
     for (int64_t n = sequences_.first; n < sequences_.last; ++n)
-      stream_TD_.push_back(model_.embed(ids_tensor(calibration.ids_NT[static_cast<size_t>(n)])).squeeze(0));
-    keep(stream_TD_);
+      stream_TD_.push_back(
+          keep(model_.embed(ids_tensor(calibration.ids_NT[static_cast<size_t>(n)])).squeeze(0)));
     if (prefix_ && targets_) full_TD_ = stream_TD_;
   }
 
@@ -113,23 +115,18 @@ class ModelQuantizer {
   }
 
  private:
-  // Puts states into a file that is mapped, when they are many. It has no name any more: it goes with its
-  // tensors.
-  void keep(std::vector<at::Tensor>& states_TD) const {
-    if (!spilled_ || states_TD.empty()) return;
-    const std::string file = jobs_.front().artifact + ".states" + std::to_string(team_.rank());
-    int64_t elements = 0;
-    for (const at::Tensor& state_TD : states_TD) elements += state_TD.numel();
-    const at::Tensor room = at::from_file(file, /*shared=*/true, elements, at::kFloat);
+  // A sequence's state, when they are many in a file that is mapped. It has no name any more: it goes with its
+  // tensor.
+  at::Tensor keep(const at::Tensor& state_TD) const {
+    if (!spilled_ || !state_TD.is_cpu()) return state_TD;
+    const std::string file = jobs_.front().artifact + ".states" + std::to_string(team_.rank()) + "." +
+                             std::to_string(kept_files_++);
+    at::Tensor place = at::from_file(file, /*shared=*/true, state_TD.numel(), at::kFloat);
     std::error_code ignored;
     std::filesystem::remove(file, ignored);
-    int64_t begin = 0;
-    for (at::Tensor& state_TD : states_TD) {
-      const at::Tensor place = room.narrow(0, begin, state_TD.numel()).view(state_TD.sizes());
-      begin += state_TD.numel();
-      place.copy_(state_TD);
-      state_TD = place;
-    }
+    place = place.view(state_TD.sizes());
+    place.copy_(state_TD);
+    return place;
   }
 
   // Does work that one member may fail in, and returns the error that the team agrees on. Nothing but a whole
@@ -231,7 +228,8 @@ class ModelQuantizer {
                    .seed = seed_,
                    .team = team_,
                    .share = sequences_,
-                   .shared = branch.shared};
+                   .shared = branch.shared,
+                   .keep = [this](const at::Tensor& state) { return keep(state); }};
     run_step(*states_[job].steps[depth], task);
     branch.metrics = std::move(task.metrics);
     branch.grids = std::move(task.grids);
@@ -252,12 +250,12 @@ class ModelQuantizer {
   }
 
   std::vector<at::Tensor> forward(const DecoderBlock& block, const std::vector<at::Tensor>& inputs_TD) const {
-    std::vector<at::Tensor> outputs_TD;
-    for (const at::Tensor& input_TD : inputs_TD) {
-      outputs_TD.push_back(block.forward(input_TD.unsqueeze(0), context_).squeeze(0));
-      share_(begun());
-    }
-    keep(outputs_TD);
+    std::vector<at::Tensor> outputs_TD(inputs_TD.size());
+    SequenceParts(sequences_).run(
+        [&](size_t, size_t n) {
+          outputs_TD[n] = keep(block.forward(inputs_TD[n].unsqueeze(0), context_).squeeze(0));
+        },
+        [this] { share_(begun()); });
     return outputs_TD;
   }
 
@@ -270,12 +268,14 @@ class ModelQuantizer {
       stream_TD_ = std::move(outputs_TD_);
     } else {
       const DecoderBlock& path = prefix_ ? quantized_ : original_;
-      for (at::Tensor& input_TD : stream_TD_) {  // in place: one output beside the stream
-        const at::Tensor output_TD = path.forward(input_TD.unsqueeze(0), context_).squeeze(0);
-        if (spilled_) input_TD.copy_(output_TD);
-        else input_TD = output_TD;
-        share_(begun());
-      }
+      SequenceParts(sequences_).run(
+          [&](size_t, size_t n) {  // in place: one output a thread beside the stream
+            at::Tensor& input_TD = stream_TD_[n];
+            const at::Tensor output_TD = path.forward(input_TD.unsqueeze(0), context_).squeeze(0);
+            if (spilled_) input_TD.copy_(output_TD);
+            else input_TD = output_TD;
+          },
+          [this] { share_(begun()); });
     }
     if (prefix_ && targets_) full_TD_ = std::move(outputs_TD_);
     // One look a block: a NaN would poison every later statistic silently.
@@ -322,6 +322,7 @@ class ModelQuantizer {
   int64_t layers_;
   bool calibrated_, prefix_, targets_ = false, spilled_ = false;
   std::vector<JobState> states_;
+  mutable std::atomic<int64_t> kept_files_ = 0;  // threads name theirs at the same time
   Share sequences_;
   int64_t tokens_ = 1;
   std::vector<at::Tensor> stream_TD_, full_TD_, outputs_TD_;  // this member's sequences

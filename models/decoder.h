@@ -47,6 +47,9 @@ struct DecoderBlock {
   // The two halves of forward without the residual: the "inspect modules" of transform searches.
   at::Tensor attention(const at::Tensor& x_BTD, const ForwardContext& ctx) const;  // x: output of input_norm
   at::Tensor mlp(const at::Tensor& x_BTD, const ForwardContext& ctx) const;        // x: output of post_norm
+  // The same without their last product: the inputs of o and of down.
+  at::Tensor o_input(const at::Tensor& x_BTD, const ForwardContext& ctx) const;
+  at::Tensor down_input(const at::Tensor& x_BTD, const ForwardContext& ctx) const;
   at::Tensor input_norm(const at::Tensor& h_BTD) const;
   at::Tensor post_norm(const at::Tensor& h_BTD) const;
 

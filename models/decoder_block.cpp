@@ -27,7 +27,7 @@ const char* subset_name(SubsetKind kind) {
 at::Tensor DecoderBlock::input_norm(const at::Tensor& h_BTD) const { return rms_norm(h_BTD, input_norm_D, norm_eps); }
 at::Tensor DecoderBlock::post_norm(const at::Tensor& h_BTD) const { return rms_norm(h_BTD, post_norm_D, norm_eps); }
 
-at::Tensor DecoderBlock::attention(const at::Tensor& x_BTD, const ForwardContext& ctx) const {
+at::Tensor DecoderBlock::o_input(const at::Tensor& x_BTD, const ForwardContext& ctx) const {
   PTQ_CHECK(ctx.rope != nullptr, "no rope table in the context");
   const int64_t batch = x_BTD.size(0), tokens = x_BTD.size(1);
   announce(ctx, SubsetKind::qkv, x_BTD);
@@ -40,14 +40,21 @@ at::Tensor DecoderBlock::attention(const at::Tensor& x_BTD, const ForwardContext
   const at::Tensor y_BTI =
       causal_attention(q_BTHE, k_BSKE, v_BSKE, sliding_window).reshape({batch, tokens, heads * head_dim});
   announce(ctx, SubsetKind::o, y_BTI);
-  return o.forward(y_BTI);
+  return y_BTI;
 }
 
-at::Tensor DecoderBlock::mlp(const at::Tensor& x_BTD, const ForwardContext& ctx) const {
+at::Tensor DecoderBlock::down_input(const at::Tensor& x_BTD, const ForwardContext& ctx) const {
   announce(ctx, SubsetKind::gate_up, x_BTD);
   const at::Tensor y_BTI = silu_mul_fresh(gate.forward(x_BTD), up.forward(x_BTD));
   announce(ctx, SubsetKind::down, y_BTI);
-  return down.forward(y_BTI);
+  return y_BTI;
+}
+
+at::Tensor DecoderBlock::attention(const at::Tensor& x_BTD, const ForwardContext& ctx) const {
+  return o.forward(o_input(x_BTD, ctx));
+}
+at::Tensor DecoderBlock::mlp(const at::Tensor& x_BTD, const ForwardContext& ctx) const {
+  return down.forward(down_input(x_BTD, ctx));
 }
 
 at::Tensor DecoderBlock::forward(const at::Tensor& h_BTD, const ForwardContext& ctx) const {

@@ -133,7 +133,7 @@ TEST(CostModel, JobsShareStatisticsAndHeadsOfChains) {
 
 TEST(CostModel, ATeamIsAsFastAsItsBusiestMember) {
   EXPECT_DOUBLE_EQ(busiest_share({.sequences = 5, .first = 5}, 2), 3.0 / 5);
-  EXPECT_DOUBLE_EQ(busiest_share({.sequences = 128, .first = 128}, 64), 1.0 / 16) << "no more than 16 shards";
+  EXPECT_DOUBLE_EQ(busiest_share({.sequences = 128, .first = 128}, 64), 1.0 / 32) << "no more than 32 shards";
   EXPECT_DOUBLE_EQ(busiest_share({.sequences = 16, .first = 4}, 2), 1) << "the first four are one member's";
   EXPECT_DOUBLE_EQ(busiest_share({.pieces = 3}, 2), 2.0 / 3);
   EXPECT_DOUBLE_EQ(busiest_share({.pieces = 1}, 8), 1) << "serial";
