@@ -1,5 +1,6 @@
 #include "core/machine.h"
 
+#include <malloc.h>
 #include <sys/resource.h>
 #include <sys/utsname.h>
 #include <unistd.h>
@@ -35,6 +36,13 @@ int64_t peak_resident_bytes() {
   struct rusage usage {};
   getrusage(RUSAGE_SELF, &usage);
   return static_cast<int64_t>(usage.ru_maxrss) * 1024;
+}
+
+void give_back_freed_memory() {
+#ifdef __GLIBC__
+  mallopt(M_MMAP_THRESHOLD, 1 << 20);  // also ends its own adapting of the threshold
+  malloc_trim(0);
+#endif
 }
 
 std::string cpu_model(const std::string& cpuinfo_path) {

@@ -5,6 +5,7 @@
 #include <filesystem>
 
 #include "core/error.h"
+#include "core/machine.h"
 #include "core/reason.h"
 #include "harness/block_parts.h"
 #include "harness/pipeline.h"
@@ -37,6 +38,7 @@ std::string quantize(Resources& resources, const Json& unit, const Team& team, c
   }
   error = team.conclude(error);
   if (!error.empty()) throw UserError(error);
+  if (unit["memory_limit"] > 0) give_back_freed_memory();
   std::vector<QuantizeJob> jobs;
   for (const Json& job : unit["jobs"]) {
     jobs.push_back({job["key"], read_method(job["method"]),
@@ -63,6 +65,7 @@ std::string score(Resources& resources, const Json& unit, const Heartbeat& heart
   if (evaluation->digest != unit["digest"])
     throw UserError({evaluation->spec.path, 0, ""}, "changed since the run began, or differs between hosts");
   const at::ScalarType dtype = unit["dtype"] == "bfloat16" ? at::kBFloat16 : at::kFloat;
+  if (unit["block_by_block"]) give_back_freed_memory();
   const DecoderModel& model = resources.model(dir, artifact, dtype);
   const auto scores = score_batches(model, evaluation->requests, evaluation->batches, unit["begin"],
                                     unit["end"], unit["block_by_block"], heartbeat);

@@ -11,7 +11,7 @@ namespace ptq {
 namespace {
 
 constexpr int64_t tile_rows = 128;  // of GPTQ's and the clip search's row tiles
-constexpr double gram_columns = 256;
+constexpr double gram_columns = 384;
 
 double count(int64_t value) { return static_cast<double>(value); }
 
@@ -64,6 +64,15 @@ class QuantizeCounter {
   Work forward(int64_t sequences) const { return block_work(c_, 1, t_, false).times(count(sequences)); }
   Work attention(int64_t sequences) const { return attention_work(c_, 1, t_, false).times(count(sequences)); }
   Work mlp(int64_t sequences) const { return mlp_work(c_, 1, t_, false).times(count(sequences)); }
+  // Attention and MLP without their last products.
+  Work before_o(int64_t sequences) const {
+    const Work last = product_work(t_, c_.heads * c_.head_dim, c_.hidden_size, false);
+    return attention(sequences) += last.times(-count(sequences));
+  }
+  Work before_down(int64_t sequences) const {
+    const Work last = product_work(t_, c_.intermediate_size, c_.hidden_size, false);
+    return mlp(sequences) += last.times(-count(sequences));
+  }
   int64_t inputs_of(SubsetKind kind) const {
     for (const LinearShape& linear : linears_)
       if (linear.subset == kind) return linear.inputs;
@@ -79,6 +88,13 @@ class QuantizeCounter {
              count(sequences) * std::ceil(inputs / gram_columns));
     if (absolute) work.add(Kernel::elements_float32, 3 * tokens * inputs, 3 * count(sequences));
     return work;
+  }
+  // Of the strips of rows from the diagonal on (algorithms/statistics.h).
+  double sum_bytes(SubsetKind kind) const {
+    double bytes = 0;
+    for (double left = count(inputs_of(kind)); left > 0; left -= gram_columns)
+      bytes += 4 * std::min(gram_columns, left) * left;
+    return bytes;
   }
   double gram_bytes(SubsetKind kind) const { return 4 * count(inputs_of(kind)) * count(inputs_of(kind)); }
 
@@ -157,7 +173,7 @@ class QuantizeCounter {
       if (known || gram_of_all || !through_block) {
         Stage& stage = by_sequences("gram", gram(kind, sequences, known || absolute), first);
         stage.exchange = Exchange::sum;
-        stage.bytes = gram_bytes(kind);
+        stage.bytes = sum_bytes(kind);
       } else {
         by_sequences("gram",
                      Work{}.add(Kernel::elements_float32, 3 * count(sequences * t_) * count(inputs_of(kind)),
@@ -173,8 +189,9 @@ class QuantizeCounter {
     const auto wanted = [&](SubsetKind kind) {
       return std::find(kinds.begin(), kinds.end(), kind) != kinds.end();
     };
-    if (wanted(SubsetKind::down)) return forward(sequences);
-    if (wanted(SubsetKind::gate_up) || wanted(SubsetKind::o)) return attention(sequences);
+    if (wanted(SubsetKind::down)) return attention(sequences) += before_down(sequences);
+    if (wanted(SubsetKind::gate_up)) return attention(sequences);
+    if (wanted(SubsetKind::o)) return before_o(sequences);
     return Work{}.add(Kernel::elements_float32, count(sequences * t_) * count(c_.hidden_size),
                       count(sequences));
   }
@@ -269,13 +286,13 @@ class QuantizeCounter {
         } else {
           const int64_t D = c_.hidden_size, q = c_.heads * c_.head_dim;
           Work pass;
-          if (kind == SubsetKind::o) pass = attention(n_);
+          if (kind == SubsetKind::o) pass = before_o(n_);
           if (kind == SubsetKind::gate_up) pass = product_work(t_, q, D, false).times(count(n_));
-          if (kind == SubsetKind::down) pass = mlp(n_);
+          if (kind == SubsetKind::down) pass = before_down(n_);
           by_sequences("forward", pass);
           Stage& stage = by_sequences("gram", gram(kind, n_, false));
           stage.exchange = Exchange::sum_to_owner;
-          stage.bytes = gram_bytes(kind);
+          stage.bytes = sum_bytes(kind);
         }
       }
       // Without true_sequential the four factors are made by different members at the same time.
