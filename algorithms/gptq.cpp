@@ -4,8 +4,8 @@
 // true_sequential: subsets in order qkv, o, gate_up, down; a subset's Hessian comes from inputs that went
 // through the quantized linears before it. Each sequence goes through the block once in all, in pieces: the
 // inputs of `o`, then the residual stream after attention, are kept from piece to piece (one more tensor of
-// the stream's size for each sequence, kept as the task keeps states). Without it all four Hessians come from one pass through the
-// unquantized block, and no input is kept.
+// the stream's size for each sequence, kept as the task keeps states). Without it all four Hessians come from
+// one pass through the unquantized block, and no input is kept.
 //
 // In a team each member brings its sequences' part of a Hessian, one member factors it, and all solve row
 // tiles.
@@ -77,7 +77,8 @@ class GptqStep : public Step {
       parts.run([&](size_t part, size_t n) { collectors[part].add(input_of(n).flatten(0, -2)); },
                 task.heartbeat);
       const int owner = owner_of(task, kind);
-      HessianFactor factor = factor_on(task, kind, owner, joined(std::move(collectors)).finish(task.team, owner));
+      HessianFactor factor =
+          factor_on(task, kind, owner, joined(std::move(collectors)).finish(task.team, owner));
       count_statistics(task, kind);
       share_factor(task, owner, factor);
       solve_subset(task, kind, factor);

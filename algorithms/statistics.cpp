@@ -70,7 +70,8 @@ StatisticsCollector::StatisticsCollector(Share share, StatisticsKinds kinds) : s
   PTQ_CHECK(share.sequences >= 1 && share.shard >= 1 && (kinds.gram || kinds.absolute));
 }
 
-// A shard's sums: {sequences, tokens}, strips of X^T X and sum |x| where asked for; its maximum: greatest |x|.
+// A shard's sums: {sequences, tokens}, strips of X^T X and sum |x| where asked for; its maximum: greatest
+// |x|.
 void StatisticsCollector::add(const at::Tensor& x_TI) {
   PTQ_CHECK(x_TI.dim() == 2 && x_TI.scalar_type() == at::kFloat);
   const int64_t sequence = share_.first + seen_, size = share_.shard, columns = x_TI.size(1);
@@ -120,8 +121,8 @@ InputStatistics StatisticsCollector::finish(const Team& team, int owner) {
   result.tokens = counts[1];
   if (kinds_.gram) {
     const std::span<at::Tensor> strips = gram_strips(total);
-    result.gram_II = join_gram_strips(
-        {std::make_move_iterator(strips.begin()), std::make_move_iterator(strips.end())});
+    result.gram_II =
+        join_gram_strips({std::make_move_iterator(strips.begin()), std::make_move_iterator(strips.end())});
   }
   if (kinds_.absolute) {
     result.abs_sum_I = total.sums.back();
@@ -153,8 +154,7 @@ void visit_subset_inputs(const DecoderBlock& block, const std::vector<at::Tensor
   parts.run(visit_sequence, heartbeat);
 }
 
-SequenceParts statistics_parts(const BlockTask& task, std::span<const SubsetKind> kinds,
-                               const Share& share) {
+SequenceParts statistics_parts(const BlockTask& task, std::span<const SubsetKind> kinds, const Share& share) {
   int64_t bytes = 0;
   for (const SubsetKind kind : kinds) {
     const int64_t columns = task.block.subset(kind).front()->weight_OI.size(1);

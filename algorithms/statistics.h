@@ -57,8 +57,8 @@ class StatisticsCollector {
 // Of all parts of a SequenceParts, in order.
 StatisticsCollector joined(std::vector<StatisticsCollector> parts);
 
-// A sum of X^T X as strips: rows [384 i, 384 i + 384) from column 384 i on. The lower triangle, which the upper
-// one says again, costs neither products nor memory.
+// A sum of X^T X as strips: rows [384 i, 384 i + 384) from column 384 i on. The lower triangle, which the
+// upper one says again, costs neither products nor memory.
 std::vector<at::Tensor> zero_gram_strips(const at::Tensor& x_TI);
 void add_gram(const at::Tensor& x_TI, std::span<at::Tensor> strips);
 // The symmetric matrix; each strip is dropped when it has been copied.

@@ -29,8 +29,8 @@ std::string field(const std::string& path, const std::string& name) {
 }  // namespace
 
 int64_t peak_resident_bytes() {
-  // VmHWM first: ru_maxrss starts from the parent's value across exec, so that a small program launched by a large
-  // one would report the large one's size.
+  // VmHWM first: ru_maxrss starts from the parent's value across exec, so that a small program launched by a
+  // large one would report the large one's size.
   const std::string peak = field("/proc/self/status", "VmHWM");
   if (!peak.empty()) return std::strtoll(peak.c_str(), nullptr, 10) * 1024;
   struct rusage usage {};

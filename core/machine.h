@@ -9,11 +9,13 @@ namespace ptq {
 // Highest resident size of this process since it started, in bytes.
 int64_t peak_resident_bytes();
 
-// From now on memory of a mebibyte or more goes back to the system when it is freed. (Else the allocator keeps
-// pieces of up to 32 MiB, which are faster to get again, and a process under a memory limit holds more than it uses.)
+// From now on memory of a mebibyte or more goes back to the system when it is freed. (Else the allocator
+// keeps pieces of up to 32 MiB, which are faster to get again, and a process under a memory limit holds more
+// than it uses.)
 void give_back_freed_memory();
 
-// The processor's name as its maker writes it; where the file has none (some ARM kernels), the architecture's name.
+// The processor's name as its maker writes it; where the file has none (some ARM kernels), the architecture's
+// name.
 std::string cpu_model(const std::string& cpuinfo_path = "/proc/cpuinfo");
 
 std::string host_name();

@@ -262,7 +262,8 @@ Memory memory_of(const UnitWork& unit, int ranks, double memory_limit) {
   const double share = busiest_share({.sequences = unit.sequences, .first = unit.sequences}, ranks);
   memory.stream *= share;
   memory.states *= share;
-  if (memory_limit > 0 && memory.states > memory_limit / 8) memory.states = memory.stream = 0;  // in mapped files
+  if (memory_limit > 0 && memory.states > memory_limit / 8)
+    memory.states = memory.stream = 0;  // in mapped files
   return memory;
 }
 

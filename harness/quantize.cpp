@@ -115,8 +115,8 @@ class ModelQuantizer {
   }
 
  private:
-  // A sequence's state, when they are many in a file that is mapped. It has no name any more: it goes with its
-  // tensor.
+  // A sequence's state, when they are many in a file that is mapped. It has no name any more: it goes with
+  // its tensor.
   at::Tensor keep(const at::Tensor& state_TD) const {
     if (!spilled_ || !state_TD.is_cpu()) return state_TD;
     const std::string file = jobs_.front().artifact + ".states" + std::to_string(team_.rank()) + "." +
@@ -251,11 +251,12 @@ class ModelQuantizer {
 
   std::vector<at::Tensor> forward(const DecoderBlock& block, const std::vector<at::Tensor>& inputs_TD) const {
     std::vector<at::Tensor> outputs_TD(inputs_TD.size());
-    SequenceParts(sequences_).run(
-        [&](size_t, size_t n) {
-          outputs_TD[n] = keep(block.forward(inputs_TD[n].unsqueeze(0), context_).squeeze(0));
-        },
-        [this] { share_(begun()); });
+    SequenceParts(sequences_)
+        .run(
+            [&](size_t, size_t n) {
+              outputs_TD[n] = keep(block.forward(inputs_TD[n].unsqueeze(0), context_).squeeze(0));
+            },
+            [this] { share_(begun()); });
     return outputs_TD;
   }
 
@@ -268,14 +269,15 @@ class ModelQuantizer {
       stream_TD_ = std::move(outputs_TD_);
     } else {
       const DecoderBlock& path = prefix_ ? quantized_ : original_;
-      SequenceParts(sequences_).run(
-          [&](size_t, size_t n) {  // in place: one output a thread beside the stream
-            at::Tensor& input_TD = stream_TD_[n];
-            const at::Tensor output_TD = path.forward(input_TD.unsqueeze(0), context_).squeeze(0);
-            if (spilled_) input_TD.copy_(output_TD);
-            else input_TD = output_TD;
-          },
-          [this] { share_(begun()); });
+      SequenceParts(sequences_)
+          .run(
+              [&](size_t, size_t n) {  // in place: one output a thread beside the stream
+                at::Tensor& input_TD = stream_TD_[n];
+                const at::Tensor output_TD = path.forward(input_TD.unsqueeze(0), context_).squeeze(0);
+                if (spilled_) input_TD.copy_(output_TD);
+                else input_TD = output_TD;
+              },
+              [this] { share_(begun()); });
     }
     if (prefix_ && targets_) full_TD_ = std::move(outputs_TD_);
     // One look a block: a NaN would poison every later statistic silently.
