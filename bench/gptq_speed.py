@@ -112,4 +112,5 @@ def main():
                       "perplexity_ratio": rounds[0]["ours"]["perplexity"] / rounds[0]["theirs"]["perplexity"]}, indent=1))  # fmt: skip
 
 
-main()
+if __name__ == "__main__":
+    main()
