@@ -205,8 +205,9 @@ class Calibration {
     const auto gram = [&](int64_t tokens, int64_t columns) {
       const at::Tensor x = at::randn({tokens, columns});
       std::vector<at::Tensor> sum = zero_gram_strips(x);
-      const auto inputs = static_cast<double>(columns);
-      return Sample{static_cast<double>(tokens) * inputs * (inputs + 256), std::ceil(inputs / 256),
+      double elements = 0;
+      for (const at::Tensor& strip : sum) elements += static_cast<double>(strip.numel());
+      return Sample{2 * static_cast<double>(tokens) * elements, static_cast<double>(sum.size()),
                     measure([&] { add_gram(x, sum); })};
     };
     rate(Kernel::gram) = fit(gram(256, 192), gram(512, 768));

@@ -84,7 +84,7 @@ class QuantizeCounter {
   Work gram(SubsetKind kind, int64_t sequences, bool absolute) const {
     const double inputs = count(inputs_of(kind)), tokens = count(sequences * t_);
     Work work;
-    work.add(Kernel::gram, tokens * inputs * (inputs + gram_columns),
+    work.add(Kernel::gram, 2 * tokens * sum_bytes(kind) / 4,
              count(sequences) * std::ceil(inputs / gram_columns));
     if (absolute) work.add(Kernel::elements_float32, 3 * tokens * inputs, 3 * count(sequences));
     return work;

@@ -96,8 +96,8 @@ TEST(CostModel, GptqFactorsOneHessianASubset) {
   const UnitWork unit = quantize_work(tiny(), 4, 64, {job("gptq")});
   const double cubes = 3 * 32.0 * 32 * 32 + 48.0 * 48 * 48;
   EXPECT_NEAR(units(unit, "factor", Kernel::factor), 2 * 4 / 3.0 * cubes, 1);
-  // 4 sequences of 64 tokens, upper half: columns x (columns + a tile of 256).
-  EXPECT_EQ(units(unit, "gram", Kernel::gram), 2 * 256 * (3 * 32.0 * (32 + 256) + 48.0 * (48 + 256)));
+  // 4 sequences of 64 tokens, two layers; narrower than a strip.
+  EXPECT_EQ(units(unit, "gram", Kernel::gram), 2 * 2 * 256 * (3 * 32.0 * 32 + 48.0 * 48));
   // Groups of 16 are fitted on the way, so blocks have 16 columns.
   EXPECT_EQ(units(unit, "solve", Kernel::solve), 2 * 7680 * 16 / 2);
 }
