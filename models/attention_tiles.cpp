@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "core/error.h"
+#include "models/exponent.h"
 #include "models/words.h"
 
 #ifdef PTQ_HAS_WORDS
@@ -40,8 +41,8 @@ struct Head {
 
 struct Workspace {  // of one thread
   alignas(64) uint32_t q[query_rows * largest_head_dim];
-  alignas(64) float scores[query_rows * key_block];
-  alignas(64) uint32_t weights[query_rows * key_block];
+  alignas(64) float scores[row_step * key_block];
+  alignas(64) uint32_t weights[row_step * key_block];
   alignas(64) float out[query_rows * largest_head_dim];
   alignas(64) float sums[query_rows * 16];
   float largest[query_rows];
@@ -64,8 +65,10 @@ PTQ_AVX512_INLINE void multiply(const uint32_t* a, int64_t a_stride, const uint3
     for (int n = 0; n < N; ++n) _mm512_storeu_ps(c + r * c_stride + 16 * n, sum[r][n]);
 }
 
-// 2^x for x <= 0, relative error below 1e-7; below -200 it is 0. NaN stays.
-PTQ_AVX512_INLINE __m512 power_of_two(__m512 x) {
+// 2^x for x <= 0, relative error below 2e-7; -infinity gives 0, NaN stays.
+PTQ_AVX512_INLINE __m512 power_of_two(__m512 x, words::Bfloat16) { return words::power_of_two(x); }
+// The float32 model's own: a little nearer to the truth.
+PTQ_AVX512_INLINE __m512 power_of_two(__m512 x, words::Float) {
   x = _mm512_max_ps(_mm512_set1_ps(-200.f), x);
   const __m512 n = _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
   const __m512 f = _mm512_sub_ps(x, n);
@@ -79,43 +82,68 @@ PTQ_AVX512_INLINE __m512 power_of_two(__m512 x) {
   return _mm512_scalef_ps(p, n);
 }
 
-// One row of a score block turned into unnormalized probabilities: row's largest score, sums and output are brought to the new
-// largest. Keys outside [begin, end) of the block get probability 0.
-template <typename Op>
-PTQ_AVX512_INLINE void softmax_row(const Head& head, Workspace& work, int64_t row, int64_t begin, int64_t end) {
-  constexpr int vectors = key_block / 16;
+// 32 probabilities as weights.
+PTQ_AVX512_INLINE void store_pair(float* p, __m512 low, __m512 high) {
+  _mm512_storeu_ps(p, low);
+  _mm512_storeu_ps(p + 16, high);
+}
+PTQ_AVX512_INLINE void store_pair(uint16_t* p, __m512 low, __m512 high) {
+  _mm512_storeu_si512(p, (__m512i)_mm512_cvtne2ps_pbh(high, low));
+}
+
+// The keys of a block that one row may see: its first and one past its last, in [0, key_block].
+struct Seen {
+  int64_t from, to;
+};
+
+// The largest of a row's first `keys` scores (a multiple of panel), in powers of two. Scores outside of `seen` become -infinity.
+PTQ_AVX512_INLINE float largest_score(float* scores, int64_t keys, Seen seen, float scale_log2) {
   const __m512 low = _mm512_set1_ps(-INFINITY);
-  __m512 score[vectors];
   __m512 top = low;
-#pragma GCC unroll 8
-  for (int i = 0; i < vectors; ++i) {
-    score[i] = _mm512_loadu_ps(work.scores + row * key_block + 16 * i);
-    if (begin > 0 || end < key_block) {
-      const int64_t from = std::clamp<int64_t>(begin - 16 * i, 0, 16), to = std::clamp<int64_t>(end - 16 * i, 0, 16);
+  if (seen.from <= 0 && seen.to >= keys) {
+    for (int64_t i = 0; i < keys; i += 16) top = _mm512_max_ps(top, _mm512_load_ps(scores + i));
+  } else {
+    for (int64_t i = 0; i < keys; i += 16) {
+      const int64_t from = std::clamp<int64_t>(seen.from - i, 0, 16), to = std::clamp<int64_t>(seen.to - i, 0, 16);
       const __mmask16 inside = __mmask16(((1u << to) - 1) & ~((1u << from) - 1));
-      score[i] = _mm512_mask_mov_ps(low, inside, score[i]);
+      const __m512 score = _mm512_mask_mov_ps(low, inside, _mm512_load_ps(scores + i));
+      _mm512_store_ps(scores + i, score);
+      top = _mm512_max_ps(top, score);
     }
-    top = _mm512_max_ps(top, score[i]);
   }
-  const float before = work.largest[row], block_top = _mm512_reduce_max_ps(top) * head.scale_log2;
-  const float after = block_top > before ? block_top : before;
-  const __m512 scale = _mm512_set1_ps(head.scale_log2), shift = _mm512_set1_ps(after);
-  __m512 total = _mm512_loadu_ps(work.sums + 16 * row);
-  if (after != before) {
-    const __m512 shrink = power_of_two(_mm512_set1_ps(before - after));
-    total = _mm512_mul_ps(total, shrink);
-    float* out = work.out + row * head.head_dim;
-    for (int64_t e = 0; e < head.head_dim; e += 16) _mm512_storeu_ps(out + e, _mm512_mul_ps(_mm512_loadu_ps(out + e), shrink));
-    work.largest[row] = after;
+  return _mm512_reduce_max_ps(top) * scale_log2;
+}
+
+// Eight rows of a score block turned into unnormalized probabilities; the rows' largest scores, sums and outputs are brought to
+// the new largest. In two passes: a row's probabilities then wait for no maximum, and rows overlap.
+template <typename Op, typename SeenBy>
+PTQ_AVX512_INLINE void softmax_rows(const Head& head, Workspace& work, int64_t first_row, int64_t keys, const SeenBy& seen_by) {
+  for (int64_t r = 0; r < row_step; ++r) {
+    const int64_t row = first_row + r;
+    const float before = work.largest[row];
+    const float block_top = largest_score(work.scores + r * key_block, keys, seen_by(row), head.scale_log2);
+    if (!(block_top > before)) continue;
+    const __m512 shrink = power_of_two(_mm512_set1_ps(before - block_top), Op{});
+    float* const sums = work.sums + 16 * row;
+    _mm512_store_ps(sums, _mm512_mul_ps(_mm512_load_ps(sums), shrink));
+    float* const out = work.out + row * head.head_dim;
+    for (int64_t e = 0; e < head.head_dim; e += 16) _mm512_store_ps(out + e, _mm512_mul_ps(_mm512_load_ps(out + e), shrink));
+    work.largest[row] = block_top;
   }
-  auto* weights = reinterpret_cast<typename Op::Element*>(work.weights) + row * key_block;
-#pragma GCC unroll 8
-  for (int i = 0; i < vectors; ++i) {
-    const __m512 p = power_of_two(_mm512_fmsub_ps(score[i], scale, shift));
-    total = _mm512_add_ps(total, p);
-    Op::store(weights + 16 * i, p);
+  const __m512 scale = _mm512_set1_ps(head.scale_log2);
+  for (int64_t r = 0; r < row_step; ++r) {
+    const float* const scores = work.scores + r * key_block;
+    auto* const weights = reinterpret_cast<typename Op::Element*>(work.weights) + r * key_block;
+    const __m512 shift = _mm512_set1_ps(work.largest[first_row + r]);
+    __m512 total = _mm512_load_ps(work.sums + 16 * (first_row + r));
+    for (int64_t i = 0; i < keys; i += 32) {
+      const __m512 low = power_of_two(_mm512_fmsub_ps(_mm512_load_ps(scores + i), scale, shift), Op{});
+      const __m512 high = power_of_two(_mm512_fmsub_ps(_mm512_load_ps(scores + i + 16), scale, shift), Op{});
+      total = _mm512_add_ps(_mm512_add_ps(total, low), high);
+      store_pair(weights + i, low, high);
+    }
+    _mm512_store_ps(work.sums + 16 * (first_row + r), total);
   }
-  _mm512_storeu_ps(work.sums + 16 * row, total);
 }
 
 template <typename Op>
@@ -135,28 +163,27 @@ PTQ_AVX512 void attend_tile(const Head& head, int64_t first_token, Workspace& wo
   const int64_t first_key = head.window > 0 ? std::max<int64_t>(0, first_position - head.window + 1) : 0;
   for (int64_t block = first_key / key_block; block * key_block <= last_position; ++block) {
     const int64_t key = block * key_block;
-    // The keys of this block that the last of eight rows sees: the others are neither scored nor summed.
-    const auto visible = [&](int64_t r) { return std::min(key_block, std::max<int64_t>(0, first_position + r + row_step - key)); };
-    for (int64_t column = 0; column < key_block; column += panel) {
-      const uint32_t* k = head.k_panels + (key + column) * words;
-      for (int64_t r = std::max<int64_t>(0, key + column - first_position) / row_step * row_step; r < padded_rows; r += row_step)
-        multiply<Op, 2>(work.q + r * words, words, k, panel, words, work.scores + r * key_block + column, key_block, false);
-    }
-    for (int64_t r = 0; r < rows; ++r) {
-      const int64_t position = first_position + r;
-      const int64_t from = head.window > 0 ? std::max<int64_t>(0, position - head.window + 1 - key) : 0;
-      softmax_row<Op>(head, work, r, from, std::min(key_block, position + 1 - key));
-    }
     const uint32_t* v = head.v_words + key / Op::in_word * E;
-    const int64_t key_words = key_block / Op::in_word;
-    for (int64_t e = 0; e < E; e += 32) {
-      for (int64_t r = 0; r < padded_rows; r += row_step) {
-        const uint32_t* p = work.weights + r * key_words;
-        const int64_t summed = (visible(r) + Op::in_word - 1) / Op::in_word;
+    const auto seen_by = [&](int64_t row) {
+      const int64_t position = first_position + row;
+      return Seen{head.window > 0 ? position - head.window + 1 - key : 0, position + 1 - key};
+    };
+    for (int64_t r = 0; r < padded_rows; r += row_step) {
+      // The keys of this block that the last of eight rows sees: the others are neither scored nor summed.
+      const int64_t visible = std::min(key_block, seen_by(r + row_step - 1).to);
+      if (visible <= 0) continue;
+      const int64_t scored = (visible + panel - 1) / panel * panel;
+      for (int64_t column = 0; column < scored; column += panel)
+        multiply<Op, 2>(work.q + r * words, words, head.k_panels + (key + column) * words, panel, words, work.scores + column,
+                        key_block, false);
+      softmax_rows<Op>(head, work, r, scored, seen_by);
+      const int64_t key_words = key_block / Op::in_word, summed = (visible + Op::in_word - 1) / Op::in_word;
+      for (int64_t e = 0; e < E; e += 32) {
+        float* const out = work.out + r * E + e;
         if (e + 16 < E) {
-          multiply<Op, 2>(p, key_words, v + e, E, summed, work.out + r * E + e, E, true);
+          multiply<Op, 2>(work.weights, key_words, v + e, E, summed, out, E, true);
         } else {
-          multiply<Op, 1>(p, key_words, v + e, E, summed, work.out + r * E + e, E, true);
+          multiply<Op, 1>(work.weights, key_words, v + e, E, summed, out, E, true);
         }
       }
     }

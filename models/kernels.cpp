@@ -9,6 +9,7 @@
 #include <type_traits>
 
 #include "core/error.h"
+#include "models/exponent.h"
 #include "models/lanes.h"
 #include "quant/simd.h"
 
@@ -104,6 +105,44 @@ PTQ_LANES_INLINE void softmax_row(const T* logits, int64_t V, float* largest, fl
   *sum = lanes::sum(total) + rest;
 }
 
+#ifdef PTQ_HAS_WORDS
+// In bfloat16 the exponential is what SiLU and softmax cost: with AVX-512's instructions they take a third to a half of
+// the time. The last elements of a span see the same arithmetic through masks.
+PTQ_AVX512_INLINE __mmask16 first_lanes(int64_t count) { return __mmask16(count < W ? (1u << count) - 1 : 0xffffu); }
+PTQ_AVX512_INLINE __m512 load_bfloat16(const uint16_t* p, __mmask16 present) {
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(present, p)), 16));
+}
+constexpr float log2_e = 1.44269504f;
+
+PTQ_AVX512 void silu_mul_words(uint16_t* gate, const uint16_t* up, int64_t count) {
+  const __m512 one = _mm512_set1_ps(1.f);
+  for (int64_t i = 0; i < count; i += W) {
+    const __mmask16 present = first_lanes(count - i);
+    const __m512 g = load_bfloat16(gate + i, present);
+    const __m512 below = _mm512_add_ps(one, words::power_of_two(_mm512_mul_ps(g, _mm512_set1_ps(-log2_e))));
+    const __m512 y = _mm512_mul_ps(_mm512_div_ps(g, below), load_bfloat16(up + i, present));
+    _mm256_mask_storeu_epi16(gate + i, present, (__m256i)_mm512_cvtneps_pbh(y));
+  }
+}
+
+PTQ_AVX512 void softmax_words(const uint16_t* logits, int64_t V, float* largest, float* sum) {
+  __m512 top = _mm512_set1_ps(-INFINITY), total = _mm512_setzero_ps();
+  for (int64_t i = 0; i < V; i += W) {
+    const __mmask16 present = first_lanes(V - i);
+    top = _mm512_mask_max_ps(top, present, load_bfloat16(logits + i, present), top);
+  }
+  *largest = _mm512_reduce_max_ps(top);
+  const __m512 best = _mm512_set1_ps(*largest);
+  for (int64_t i = 0; i < V; i += W) {
+    const __mmask16 present = first_lanes(V - i);
+    const __m512 below = _mm512_sub_ps(load_bfloat16(logits + i, present), best);
+    const __m512 p = words::power_of_two(_mm512_mul_ps(below, _mm512_set1_ps(log2_e)));
+    total = _mm512_mask_add_ps(total, present, total, p);
+  }
+  *sum = lanes::sum((F)total);
+}
+#endif
+
 // One function a dtype and kernel, each compiled for several instruction sets.
 #define PTQ_KERNEL_PAIR(T)                                                                                              \
   PTQ_SIMD_CLONES void norm_rows(const T* h, const T* y, const T* weight, T* h_out, T* out, int64_t rows, int64_t D,    \
@@ -119,6 +158,21 @@ PTQ_LANES_INLINE void softmax_row(const T* logits, int64_t V, float* largest, fl
 PTQ_KERNEL_PAIR(float)
 PTQ_KERNEL_PAIR(uint16_t)
 #undef PTQ_KERNEL_PAIR
+
+void silu_mul_here(float* gate, const float* up, int64_t count) { silu_mul(gate, up, count); }
+void silu_mul_here(uint16_t* gate, const uint16_t* up, int64_t count) {
+#ifdef PTQ_HAS_WORDS
+  if (words::words_serve(at::kBFloat16)) return silu_mul_words(gate, up, count);
+#endif
+  silu_mul(gate, up, count);
+}
+void softmax_here(const float* logits, int64_t V, float* largest, float* sum) { softmax(logits, V, largest, sum); }
+void softmax_here(const uint16_t* logits, int64_t V, float* largest, float* sum) {
+#ifdef PTQ_HAS_WORDS
+  if (words::words_serve(at::kBFloat16)) return softmax_words(logits, V, largest, sum);
+#endif
+  softmax(logits, V, largest, sum);
+}
 
 template <typename T>
 const T* data(const at::Tensor& tensor) {
@@ -210,7 +264,7 @@ at::Tensor silu_mul_fresh(const at::Tensor& fresh_gate, const at::Tensor& up) {
   by_dtype(up_rows, [&](auto kind) {
     using T = decltype(kind);
     at::parallel_for(0, up_rows.numel(), elements_at_once, [&](int64_t begin, int64_t end) {
-      silu_mul(data_to_write<T>(fresh_gate) + begin, data<T>(up_rows) + begin, end - begin);
+      silu_mul_here(data_to_write<T>(fresh_gate) + begin, data<T>(up_rows) + begin, end - begin);
     });
   });
   return fresh_gate;
@@ -241,7 +295,7 @@ at::Tensor row_log_likelihoods(const at::Tensor& logits_RV, const at::Tensor& ta
         const T* row = data<T>(logits) + r * V;
         const int64_t target = data<int64_t>(targets)[r];
         float largest = 0, sum = 0;
-        softmax(row, V, &largest, &sum);
+        softmax_here(row, V, &largest, &sum);
         const float picked = value(row[target]);
         data_to_write<double>(result)[r] = double(picked - largest) - std::log(double(sum));
         bool first = picked == largest;

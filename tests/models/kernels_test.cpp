@@ -84,6 +84,17 @@ TEST(SiluMul, LeavesNanAndInfinity) {
   EXPECT_EQ(y[2].item<float>(), 0);
 }
 
+TEST(SiluMul, InBfloat16EqualsTheFormulaOnceRounded) {
+  const at::Tensor gate = at::linspace(-100, 100, 20003).to(at::kBFloat16), up = random({20003}, 1, at::kBFloat16);
+  const at::Tensor wide = gate.to(at::kDouble), expected = wide / (1 + at::exp(-wide)) * up.to(at::kDouble);
+  const at::Tensor y = silu_mul_fresh(gate.clone(), up).to(at::kDouble);
+  EXPECT_LT(((y - expected).abs() / (expected.abs() + 1e-28)).max().item<double>(), 1.001 / 256);
+  // Elementwise: the same at the end of a span as in its middle.
+  for (int64_t count : {1, 15, 17, 100})
+    EXPECT_TRUE(at::equal(silu_mul_fresh(gate.narrow(0, 9900, count).clone(), up.narrow(0, 9900, count)).to(at::kDouble),
+                          y.narrow(0, 9900, count))) << count;
+}
+
 TEST(AddToFresh, RoundsBfloat16ToNearestEven) {
   const at::Tensor a = random({1000}, 1, at::kBFloat16), b = random({1000}, 2, at::kBFloat16);
   EXPECT_TRUE(at::equal(add_to_fresh(a.clone(), b), a + b));
