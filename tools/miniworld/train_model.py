@@ -213,8 +213,9 @@ def train(options):
         if options.keep:
             save(model, first)
     some = [ids for i, ids in enumerate(parts) if i // 3 % 2 == 0]
+    second = SECOND._replace(steps=options.second, horizon=options.second)
     run_stage(
-        model, batches(exercises + some, f"{options.seed}/second", bos, eos, SECOND), SECOND, options.log
+        model, batches(exercises + some, f"{options.seed}/second", bos, eos, second), second, options.log
     )
     save(model, options.out)
     for name in ("tokenizer.json", "tokenizer_config.json"):
@@ -234,6 +235,7 @@ def main():
         "--keep", action="store_true", help="also write OUT-first, the model after the first stage"
     )
     parser.add_argument("--resume", action="store_true", help="start the second stage from OUT-first")
+    parser.add_argument("--second", type=int, default=SECOND.steps, help="steps of the second stage")
     options = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", str(options.threads))
     torch.set_num_threads(options.threads)
