@@ -7,7 +7,6 @@
 #include <cstring>
 
 #include "core/error.h"
-#include "models/exponent.h"
 #include "models/words.h"
 
 #ifdef PTQ_HAS_WORDS
@@ -65,10 +64,8 @@ PTQ_AVX512_INLINE void multiply(const uint32_t* a, int64_t a_stride, const uint3
     for (int n = 0; n < N; ++n) _mm512_storeu_ps(c + r * c_stride + 16 * n, sum[r][n]);
 }
 
-// 2^x for x <= 0, relative error below 2e-7; -infinity gives 0, NaN stays.
-PTQ_AVX512_INLINE __m512 power_of_two(__m512 x, words::Bfloat16) { return words::power_of_two(x); }
-// The float32 model's own: a little nearer to the truth.
-PTQ_AVX512_INLINE __m512 power_of_two(__m512 x, words::Float) {
+// 2^x for x <= 0, relative error below 1e-7; below -200 it is 0. NaN stays.
+PTQ_AVX512_INLINE __m512 power_of_two(__m512 x) {
   x = _mm512_max_ps(_mm512_set1_ps(-200.f), x);
   const __m512 n = _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
   const __m512 f = _mm512_sub_ps(x, n);
@@ -123,7 +120,7 @@ PTQ_AVX512_INLINE void softmax_rows(const Head& head, Workspace& work, int64_t f
     const float before = work.largest[row];
     const float block_top = largest_score(work.scores + r * key_block, keys, seen_by(row), head.scale_log2);
     if (!(block_top > before)) continue;
-    const __m512 shrink = power_of_two(_mm512_set1_ps(before - block_top), Op{});
+    const __m512 shrink = power_of_two(_mm512_set1_ps(before - block_top));
     float* const sums = work.sums + 16 * row;
     _mm512_store_ps(sums, _mm512_mul_ps(_mm512_load_ps(sums), shrink));
     float* const out = work.out + row * head.head_dim;
@@ -137,8 +134,8 @@ PTQ_AVX512_INLINE void softmax_rows(const Head& head, Workspace& work, int64_t f
     const __m512 shift = _mm512_set1_ps(work.largest[first_row + r]);
     __m512 total = _mm512_load_ps(work.sums + 16 * (first_row + r));
     for (int64_t i = 0; i < keys; i += 32) {
-      const __m512 low = power_of_two(_mm512_fmsub_ps(_mm512_load_ps(scores + i), scale, shift), Op{});
-      const __m512 high = power_of_two(_mm512_fmsub_ps(_mm512_load_ps(scores + i + 16), scale, shift), Op{});
+      const __m512 low = power_of_two(_mm512_fmsub_ps(_mm512_load_ps(scores + i), scale, shift));
+      const __m512 high = power_of_two(_mm512_fmsub_ps(_mm512_load_ps(scores + i + 16), scale, shift));
       total = _mm512_add_ps(_mm512_add_ps(total, low), high);
       store_pair(weights + i, low, high);
     }

@@ -1,7 +1,7 @@
 // The decoder's elementwise and row-wise operations. Each runs as one fused CPU kernel where it can, and as ATen operations
 // where a gradient is wanted or the tensors are elsewhere. Kernels spread rows over ATen's threads; a row's bits depend neither on
 // the other rows nor on the number of threads. float32 or bfloat16 tensors; arithmetic is float32, the same on every instruction
-// set, but for the exponentials of bfloat16 SiLU and log-likelihoods, which have a faster form on AVX512_BF16 (models/exponent.h).
+// set, but for the exponentials of bfloat16 SiLU and log-likelihoods, which have a faster form on AVX512_BF16.
 #pragma once
 
 #include <ATen/ATen.h>
