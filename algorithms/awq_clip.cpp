@@ -47,7 +47,7 @@ void add_group_grams(const at::Tensor& x_TI, int64_t columns_per_group, Partial&
     shard.sums.push_back(at::zeros({1}, at::kLong));
     for (int64_t begin = 0; begin < columns; begin += columns_per_group) {
       const int64_t width = std::min(columns_per_group, columns - begin);
-      shard.sums.push_back(at::zeros({width, width}, at::kFloat));
+      shard.sums.push_back(at::zeros({width, width}, x_TI.options()));
     }
   }
   shard.sums[0].add_(x_TI.size(0));

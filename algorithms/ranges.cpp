@@ -107,7 +107,7 @@ QuantGrid mse_grid(const at::Tensor& weight_OI, const WeightSpec& spec, const Ms
       if (whole) sum = error.sum().view({1, 1});
       else if (columns % group == 0) sum = error.view({w.size(0), -1, group}).sum(2);
       else  // a last group of fewer columns
-        sum = at::zeros_like(least).index_add_(1, ends.group_of_column_I, error);
+        sum = at::zeros_like(least).index_add_(1, ends.group_of_column_I.to(error.device()), error);
       const at::Tensor better = sum < least;
       least = at::where(better, sum, least);
       best_scale.copy_(at::where(better, candidate.scale_OG, best_scale));

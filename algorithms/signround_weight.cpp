@@ -79,6 +79,29 @@ int64_t columns_per_group(const QuantGrid& grid) {
   return (grid.group_of_column_I == 0).sum().item<int64_t>();
 }
 
+// The same by operations on whole tensors, for weights on a GPU, whose memory the loops cannot read.
+struct WholeTensor {
+  at::Tensor steps, code, scale;  // [O, I] or to be broadcast to it; steps, code: as rounded() and inside()
+  at::Tensor low;
+  WholeTensor(const at::Tensor& weight_OI, const at::Tensor& rounding_OI, const QuantGrid& grid) {
+    const int64_t columns = weight_OI.size(1), size = columns_per_group(grid);
+    const auto spread = [&](const at::Tensor& value_OG) {
+      return value_OG.repeat_interleave(size, 1).narrow(1, 0, columns);
+    };
+    scale = spread(grid.scale_OG);
+    low = grid.qmin - spread(grid.zero_OG);
+    const at::Tensor high = low + (grid.qmax - grid.qmin);
+    steps = at::clamp(weight_OI / scale + rounding_OI, low - 1, high + 1).round_();
+    code = at::clamp(steps, low, high);
+  }
+};
+
+// [O, I] -> [O, G]
+at::Tensor group_sums(const at::Tensor& value_OI, int64_t groups, int64_t size) {
+  const int64_t missing = groups * size - value_OI.size(1);
+  return at::constant_pad_nd(value_OI, {0, missing}).view({value_OI.size(0), groups, size}).sum(2);
+}
+
 // Calls work(offset of the first weight, count, row * groups + group, Group) for each row and group; rows in
 // parallel.
 template <typename Work>
@@ -143,6 +166,10 @@ QuantGrid SignRoundWeight::grid() const {
 
 at::Tensor SignRoundWeight::fake_quantized(at::ScalarType dtype) const {
   PTQ_CHECK(dtype == at::kFloat || dtype == at::kBFloat16);
+  if (!weight_OI_.is_cpu()) {
+    const WholeTensor whole(weight_OI_, rounding_OI, grid());
+    return (whole.code * whole.scale).to(dtype);
+  }
   at::Tensor result = at::empty(weight_OI_.sizes(), weight_OI_.options().dtype(dtype));
   const float* weight = weight_OI_.const_data_ptr<float>();
   const float* rounding = rounding_OI.const_data_ptr<float>();
@@ -158,6 +185,10 @@ at::Tensor SignRoundWeight::fake_quantized(at::ScalarType dtype) const {
 }
 
 at::Tensor SignRoundWeight::codes() const {
+  if (!weight_OI_.is_cpu()) {
+    const WholeTensor whole(weight_OI_, rounding_OI, grid());
+    return (whole.code - whole.low).to(at::kByte);
+  }
   at::Tensor result = at::empty(weight_OI_.sizes(), weight_OI_.options().dtype(at::kByte));
   const float* weight = weight_OI_.const_data_ptr<float>();
   const float* rounding = rounding_OI.const_data_ptr<float>();
@@ -177,25 +208,35 @@ SignRoundWeight::Gradients SignRoundWeight::gradients(const at::Tensor& weight_g
   Gradients result{.rounding_OI = at::empty_like(weight_OI_), .alpha_OG = {}, .beta_OG = {}};
   at::Tensor d_scale_OG = at::empty({rows, groups}, weight_OI_.options()),
              d_zero_OG = at::empty_like(d_scale_OG);
-  const float* weight = weight_OI_.const_data_ptr<float>();
-  const float* rounding = rounding_OI.const_data_ptr<float>();
-  const float* gradient = gradient_OI.const_data_ptr<float>();
-  float* const d_rounding = result.rounding_OI.mutable_data_ptr<float>();
-  float* const d_scale = d_scale_OG.mutable_data_ptr<float>();
-  float* const d_zero = d_zero_OG.mutable_data_ptr<float>();
-  constexpr int64_t piece = 1024;  // on the stack
-  for_each_group(grid, rows, columns, [&](int64_t at, int64_t count, int64_t index, const Group& g) {
-    float scale_parts[piece], zero_parts[piece], scale_sum = 0, zero_sum = 0;
-    for (int64_t i = 0; i < count; i += piece) {
-      const int64_t now = std::min(piece, count - i), from = at + i;
-      gradient_run(weight + from, rounding + from, gradient + from, now, g, d_rounding + from, scale_parts,
-                   zero_parts);
-      scale_sum += sum_of(scale_parts, now);
-      zero_sum += sum_of(zero_parts, now);
-    }
-    d_scale[index] = scale_sum;
-    d_zero[index] = zero_sum;
-  });
+  if (!weight_OI_.is_cpu()) {
+    const WholeTensor whole(weight_OI_, rounding_OI, grid);
+    const at::Tensor passes = whole.steps == whole.code;
+    const int64_t size = columns_per_group(grid);
+    result.rounding_OI = (gradient_OI * whole.scale).masked_fill_(passes.logical_not(), 0);
+    d_scale_OG = group_sums(
+        gradient_OI * at::where(passes, whole.code - weight_OI_ / whole.scale, whole.code), groups, size);
+    d_zero_OG = group_sums(gradient_OI.masked_fill(passes, 0), groups, size);
+  } else {
+    const float* weight = weight_OI_.const_data_ptr<float>();
+    const float* rounding = rounding_OI.const_data_ptr<float>();
+    const float* gradient = gradient_OI.const_data_ptr<float>();
+    float* const d_rounding = result.rounding_OI.mutable_data_ptr<float>();
+    float* const d_scale = d_scale_OG.mutable_data_ptr<float>();
+    float* const d_zero = d_zero_OG.mutable_data_ptr<float>();
+    constexpr int64_t piece = 1024;  // on the stack
+    for_each_group(grid, rows, columns, [&](int64_t at, int64_t count, int64_t index, const Group& g) {
+      float scale_parts[piece], zero_parts[piece], scale_sum = 0, zero_sum = 0;
+      for (int64_t i = 0; i < count; i += piece) {
+        const int64_t now = std::min(piece, count - i), from = at + i;
+        gradient_run(weight + from, rounding + from, gradient + from, now, g, d_rounding + from, scale_parts,
+                     zero_parts);
+        scale_sum += sum_of(scale_parts, now);
+        zero_sum += sum_of(zero_parts, now);
+      }
+      d_scale[index] = scale_sum;
+      d_zero[index] = zero_sum;
+    });
+  }
   if (grid.scale_OG.size(0) == 1 && rows > 1) {
     d_scale_OG = d_scale_OG.sum(0, true);
     d_zero_OG = d_zero_OG.sum(0, true);

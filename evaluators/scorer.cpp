@@ -7,6 +7,7 @@
 #include <span>
 
 #include "core/error.h"
+#include "models/device.h"
 
 namespace ptq {
 namespace {
@@ -60,7 +61,7 @@ struct Rows {
   at::Tensor ids_BT;
 };
 
-Rows rows_of(const std::vector<Request>& requests, const Batch& batch) {
+Rows rows_of(const std::vector<Request>& requests, const Batch& batch, const at::Device& device) {
   Rows result;
   std::vector<const Request*> rows;
   int64_t width = 0;
@@ -76,6 +77,7 @@ Rows rows_of(const std::vector<Request>& requests, const Batch& batch) {
   for (size_t b = 0; b < rows.size(); ++b)
     std::copy_n(rows[b]->ids.begin(), fed_length(*rows[b]),
                 result.ids_BT.data_ptr<int64_t>() + static_cast<int64_t>(b) * width);
+  result.ids_BT = result.ids_BT.to(device);
   return result;
 }
 
@@ -101,27 +103,27 @@ std::vector<Score> scores_of(const DecoderModel& model, const std::vector<Reques
 }  // namespace
 
 std::vector<Score> score_batch(const DecoderModel& model, const std::vector<Request>& requests,
-                               const Batch& batch) {
+                               const Batch& batch, const at::Device& device) {
   const c10::NoGradGuard no_grad;
-  const Rows rows = rows_of(requests, batch);
+  const Rows rows = rows_of(requests, batch, device);
   return scores_of(model, requests, batch, rows, model.hidden(rows.ids_BT));
 }
 
 std::vector<Score> score_block_by_block(const DecoderModel& model, const std::vector<Request>& requests,
                                         std::span<const Batch> batches,
-                                        const std::function<void(double)>& share) {
+                                        const std::function<void(double)>& share, const at::Device& device) {
   const c10::NoGradGuard no_grad;
   std::vector<Rows> rows;
   std::vector<at::Tensor> hidden;
   std::vector<ForwardContext> contexts;
   for (const Batch& batch : batches) {
-    rows.push_back(rows_of(requests, batch));
-    contexts.push_back(model.context(rows.back().ids_BT.size(1)));
+    rows.push_back(rows_of(requests, batch, device));
+    contexts.push_back(to_device(model.context(rows.back().ids_BT.size(1)), device));
     hidden.push_back(model.embed(rows.back().ids_BT));
   }
   const int64_t layers = model.config().layers;
   for (int64_t i = 0; i < layers; ++i) {
-    const DecoderBlock block = model.load_block(i);
+    const DecoderBlock block = to_device(model.load_block(i), device);
     for (size_t b = 0; b < hidden.size(); ++b) {
       hidden[b] = block.forward(hidden[b], contexts[b]);
       share(static_cast<double>(i) / static_cast<double>(layers));

@@ -24,15 +24,16 @@ struct Batch {
 std::vector<Batch> plan_batches(const std::vector<Request>& requests, int64_t max_tokens = 2048);
 
 // scores[i] for batch.requests[i], a batch of plan_batches(requests). The head runs on scored positions only.
-// Equal bits at a fixed number of threads. Sums in float64.
+// Equal bits at a fixed number of threads. Sums in float64. The model computes on `device`.
 std::vector<Score> score_batch(const DecoderModel& model, const std::vector<Request>& requests,
-                               const Batch& batch);
+                               const Batch& batch, const at::Device& device = at::kCPU);
 
 // The scores of several batches, one after another, with one block of the model in memory at a time: each
 // block is loaded once and runs over all batches, whose states are kept (tokens * hidden * bytes of the
 // dtype). The same bits as score_batch. `share` is told the part done.
 std::vector<Score> score_block_by_block(const DecoderModel& model, const std::vector<Request>& requests,
                                         std::span<const Batch> batches,
-                                        const std::function<void(double)>& share);
+                                        const std::function<void(double)>& share,
+                                        const at::Device& device = at::kCPU);
 
 }  // namespace ptq

@@ -1,6 +1,7 @@
 #include "models/decoder.h"
 
 #include "core/error.h"
+#include "models/device.h"
 #include "models/kernels.h"
 #include "models/kv_cache.h"
 #include "models/linear_tiles.h"
@@ -13,6 +14,11 @@ namespace {
 const char* const embedding_name = "model.embed_tokens.weight";
 
 std::string layer_prefix(int64_t index) { return "model.layers." + std::to_string(index) + "."; }
+
+// A weight goes to where its input is, once.
+void follow(at::Tensor& weight, const at::Tensor& input) {
+  if (weight.device() != input.device()) weight = weight.to(input.device());
+}
 
 }  // namespace
 
@@ -90,6 +96,7 @@ at::Tensor DecoderModel::embed(const at::Tensor& ids_BT) const {
     embedding_VD_ = replaced ? overlay_->tensors.at(embedding_name) : checkpoint_->tensor(embedding_name);
   }
   const at::Tensor ids = ids_BT.to(at::kLong);
+  follow(embedding_VD_, ids);
   PTQ_CHECK(ids.numel() > 0 && ids.min().item<int64_t>() >= 0 && ids.max().item<int64_t>() < embedding_VD_.size(0),
             "token id outside the vocabulary");
   return at::embedding(embedding_VD_, ids).to(dtype_);
@@ -97,6 +104,7 @@ at::Tensor DecoderModel::embed(const at::Tensor& ids_BT) const {
 
 at::Tensor DecoderModel::final_norm(const at::Tensor& h_BTD) const {
   if (!final_norm_D_.defined()) final_norm_D_ = load("model.norm.weight", overlay_.get());
+  follow(final_norm_D_, h_BTD);
   return rms_norm(h_BTD, final_norm_D_, config().norm_eps);
 }
 
@@ -107,6 +115,7 @@ at::Tensor DecoderModel::head(const at::Tensor& x_BTD) const {
     const bool untied = !config().tied_embeddings || (overlay_ && overlay_->tensors.count(own));
     head_VD_ = load(untied ? own : embedding_name, overlay_.get());
   }
+  follow(head_VD_, x_BTD);
   return linear_product(x_BTD, head_VD_);
 }
 
@@ -121,9 +130,14 @@ ForwardContext DecoderModel::context(int64_t tokens, int64_t offset, KvCache* ca
 
 at::Tensor DecoderModel::hidden(const at::Tensor& ids_BT, KvCache* cache) const {
   PTQ_CHECK_EQ(ids_BT.dim(), 2);
-  const ForwardContext ctx = context(ids_BT.size(1), cache ? cache->length() : 0, cache);
   at::Tensor h_BTD = embed(ids_BT);
-  for (int64_t i = 0; i < config().layers; ++i) h_BTD = block(i).forward(h_BTD, ctx);
+  const at::Device device = h_BTD.device();
+  const ForwardContext ctx = to_device(context(ids_BT.size(1), cache ? cache->length() : 0, cache), device);
+  rope_ = ctx.rope;
+  for (int64_t i = 0; i < config().layers; ++i) {
+    if (block(i).input_norm_D.device() != device) *blocks_[i] = to_device(block(i), device);
+    h_BTD = block(i).forward(h_BTD, ctx);
+  }
   return final_norm(h_BTD);
 }
 

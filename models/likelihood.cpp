@@ -19,7 +19,7 @@ at::Tensor token_log_likelihoods(const DecoderModel& model, const at::Tensor& hi
   PTQ_CHECK(from >= 1 && count >= 0, "scored positions outside the sequence");
   at::Tensor result = at::empty({count}, at::kDouble);
   at::Tensor is_greedy = greedy ? at::empty({count}, at::kBool) : at::Tensor();
-  const at::Tensor targets = ids_T.to(at::kLong);
+  const at::Tensor targets = ids_T.to(hidden_TD.device(), at::kLong);
   for (int64_t start = 0; start < count; start += rows_at_once) {
     const int64_t rows = std::min(rows_at_once, count - start);
     const at::Tensor target_R = targets.narrow(0, from + start, rows);

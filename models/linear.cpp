@@ -15,7 +15,9 @@ double Linear::bits_per_weight() const {
 
 void Linear::set_quantized(QuantizedWeight value) {
   PTQ_CHECK_EQ(value.codes_OI.sizes(), weight_OI.sizes());
-  weight_OI = dequantize(value.codes_OI, value.grid).to(weight_OI.scalar_type());
+  weight_OI = dequantize(value.codes_OI, value.grid).to(weight_OI.options());
+  for (at::Tensor* kept : {&value.codes_OI, &value.grid.scale_OG, &value.grid.zero_OG, &value.grid.group_of_column_I})
+    *kept = kept->cpu();  // the forward pass reads weight_OI alone
   quantized = std::make_shared<const QuantizedWeight>(std::move(value));
 }
 

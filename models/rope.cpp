@@ -110,8 +110,8 @@ std::shared_ptr<const RopeTable> rope_table(const ModelConfig& config, int64_t l
 at::Tensor apply_rope(const at::Tensor& x_BTHE, const RopeTable& table, int64_t offset) {
   const int64_t tokens = x_BTHE.size(1), half = x_BTHE.size(3) / 2;
   PTQ_CHECK(table.positions() >= offset + tokens, "rope table too short");
-  const at::Tensor cos_T1F = table.cos_PF.narrow(0, offset, tokens).unsqueeze(1);
-  const at::Tensor sin_T1F = table.sin_PF.narrow(0, offset, tokens).unsqueeze(1);
+  const at::Tensor cos_T1F = table.cos_PF.narrow(0, offset, tokens).unsqueeze(1).to(x_BTHE.device());
+  const at::Tensor sin_T1F = table.sin_PF.narrow(0, offset, tokens).unsqueeze(1).to(x_BTHE.device());
   const at::Tensor x = x_BTHE.to(at::kFloat);
   const at::Tensor low = x.narrow(3, 0, half), high = x.narrow(3, half, half);
   return at::cat({low * cos_T1F - high * sin_T1F, high * cos_T1F + low * sin_T1F}, 3).to(x_BTHE.scalar_type());

@@ -81,6 +81,24 @@ void for_each_run(const QuantGrid& grid, int64_t rows, int64_t columns, const Wo
                    });
 }
 
+// Scale and zero point of every weight, to be broadcast, where the loops cannot read the weights: on a GPU.
+// The operations on them are the loops', with the same bits.
+struct Spread {
+  at::Tensor scale, low, high;  // low, high: qmin - zero, qmax - zero
+  Spread(const QuantGrid& grid, const at::Device& device) {
+    const auto spread = [&](const at::Tensor& value_OG) {
+      const at::Tensor value = value_OG.to(device, at::kFloat);
+      return value.size(1) == 1 ? value : value.index_select(1, grid.group_of_column_I.to(device));
+    };
+    scale = spread(grid.scale_OG);
+    low = grid.qmin - spread(grid.zero_OG);
+    high = low + (grid.qmax - grid.qmin);
+  }
+  at::Tensor rounded(const at::Tensor& weight_OI) const {
+    return at::clamp(weight_OI / scale, low, high).round_();
+  }
+};
+
 at::Tensor float_rows(const at::Tensor& weight_OI) {
   PTQ_CHECK_EQ(weight_OI.dim(), 2);
   return weight_OI.to(at::kFloat).contiguous();
@@ -95,6 +113,10 @@ at::Tensor consecutive_groups(int64_t columns, int64_t columns_per_group) {
 
 at::Tensor quantize(const at::Tensor& weight_OI, const QuantGrid& grid) {
   const at::Tensor weight = float_rows(weight_OI);
+  if (!weight.is_cpu()) {
+    const Spread spread(grid, weight.device());
+    return spread.rounded(weight).sub_(spread.low).to(at::kByte);
+  }
   const int64_t columns = weight.size(1);
   at::Tensor codes = at::empty(weight.sizes(), at::kByte);
   const float* from = weight.const_data_ptr<float>();
@@ -109,6 +131,10 @@ at::Tensor quantize(const at::Tensor& weight_OI, const QuantGrid& grid) {
 
 at::Tensor dequantize(const at::Tensor& codes_OI, const QuantGrid& grid) {
   PTQ_CHECK(codes_OI.dim() == 2 && codes_OI.scalar_type() == at::kByte);
+  if (!codes_OI.is_cpu()) {
+    const Spread spread(grid, codes_OI.device());
+    return codes_OI.to(at::kFloat).add_(spread.low).mul_(spread.scale);
+  }
   const at::Tensor codes = codes_OI.contiguous();
   const int64_t columns = codes.size(1);
   at::Tensor weight = at::empty(codes.sizes(), at::kFloat);
@@ -123,6 +149,10 @@ at::Tensor dequantize(const at::Tensor& codes_OI, const QuantGrid& grid) {
 
 at::Tensor fake_quantize(const at::Tensor& weight_OI, const QuantGrid& grid) {
   const at::Tensor weight = float_rows(weight_OI);
+  if (!weight.is_cpu()) {
+    const Spread spread(grid, weight.device());
+    return spread.rounded(weight).mul_(spread.scale);
+  }
   const int64_t columns = weight.size(1);
   at::Tensor result = at::empty(weight.sizes(), at::kFloat);
   const float* from = weight.const_data_ptr<float>();

@@ -1,0 +1,27 @@
+#include "models/device.h"
+
+#include "models/rope.h"
+
+namespace ptq {
+
+DecoderBlock to_device(const DecoderBlock& block, const at::Device& device) {
+  DecoderBlock copy = block;
+  copy.input_norm_D = block.input_norm_D.to(device);
+  copy.post_norm_D = block.post_norm_D.to(device);
+  for (Linear* linear : copy.linears()) {
+    linear->weight_OI = linear->weight_OI.to(device);
+    if (linear->bias_O.defined()) linear->bias_O = linear->bias_O.to(device);
+  }
+  return copy;
+}
+
+ForwardContext to_device(ForwardContext context, const at::Device& device) {
+  if (!context.rope || context.rope->cos_PF.device() == device) return context;
+  auto table = std::make_shared<RopeTable>(*context.rope);
+  table->cos_PF = table->cos_PF.to(device);
+  table->sin_PF = table->sin_PF.to(device);
+  context.rope = std::move(table);
+  return context;
+}
+
+}  // namespace ptq
