@@ -42,11 +42,13 @@ class TensorRank : public ThreadCommunicator, public TensorChannel {
 
  private:
   static std::string bytes_of(const at::Tensor& piece) {
-    return {static_cast<const char*>(piece.const_data_ptr()), piece.nbytes()};
+    const at::Tensor here = piece.cpu();
+    return {static_cast<const char*>(here.const_data_ptr()), here.nbytes()};
   }
   static void fill(at::Tensor& piece, const std::string& bytes) {
     PTQ_CHECK_EQ(piece.nbytes(), bytes.size());
-    std::memcpy(piece.mutable_data_ptr(), bytes.data(), bytes.size());
+    piece.copy_(
+        at::from_blob(const_cast<char*>(bytes.data()), piece.sizes(), piece.options().device(at::kCPU)));
   }
   std::map<int, std::deque<std::string>> waiting_;
 };
