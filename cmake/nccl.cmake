@@ -5,7 +5,8 @@ set(CUDA_HEADERS "" CACHE STRING "Folders with the headers of NCCL and CUDA, bes
 
 function(ptq_check_nccl_abi file)
   file(GLOB wheels "${LIBTORCH_DIR}/../nvidia/*/include")
-  set(places ${CUDA_HEADERS} ${wheels} /usr/local/cuda/include /usr/include)
+  file(GLOB toolkits "/usr/local/cuda*/include")
+  set(places ${CUDA_HEADERS} ${wheels} ${toolkits} /usr/include)
   set(found)
   foreach(header nccl.h cuda_runtime.h crt/host_config.h nv/target)
     unset(dir)

@@ -14,7 +14,7 @@ namespace {
 
 struct Options {
   std::string model, method, calibration, text, task, data, fewshot;
-  std::string dtype = "float32", preset = "windows", protocol = "windows";
+  std::string dtype = "float32", device = "cpu", preset = "windows", protocol = "windows";
   int64_t samples = 128, length = 512, seed = 0;
   int64_t window = 2048, windows = 0, stride = 0, limit = 0, shots = 0;
   int threads = 0;
@@ -30,6 +30,7 @@ Experiment make_experiment(const Options& o, int threads) {
   e["models"] = {{{"path", o.model}}};
   e["compute_dtype"] = o.dtype;
   e["threads"] = threads;
+  e["device"] = o.device;
   e["seeds"] = {o.seed};
   if (!o.method.empty()) {
     e["methods"] = {o.method};
@@ -90,27 +91,33 @@ int eval(Communicator& comm, const Options& o) {
   std::optional<ScratchFolder> scratch;
   std::unique_ptr<ResultStore> store;
   PreparedRunPtr prepared;
-  const int code = on_root(comm, [&] {
+  Experiment experiment;
+  RankDevice device;
+  int code = on_root(comm, [&] {
     if (o.text.empty() == o.task.empty())
       throw UserError("harness eval: give either --text FILE or --task NAME --data FILE");
     if (!o.task.empty() && o.data.empty()) throw UserError("harness eval: --task needs --data FILE");
     if (o.method.empty() && !o.calibration.empty())
       throw UserError("harness eval: --calibration is read with --method only");
     const int cores = static_cast<int>(std::thread::hardware_concurrency());
-    const Experiment experiment =
-        make_experiment(o, o.threads > 0 ? o.threads : std::max(1, cores / comm.size()));
+    experiment = make_experiment(o, o.threads > 0 ? o.threads : std::max(1, cores / comm.size()));
+  });
+  if (code == success) code = on_device(comm, experiment.device, device);
+  if (code != success) return code;
+  code = on_root(comm, [&] {
     scratch.emplace();
     store = ResultStore::open(scratch->path() + "/cell.db", ResultStore::Mode::write);
-    prepared = prepare_run(experiment, *store, scratch->path(), comm.size());
+    prepared = prepare_run(experiment, *store, scratch->path(), comm.size(), device);
   });
   if (code != success) return code;
-  run_prepared(comm, prepared.get(), o.progress);
+  run_prepared(comm, prepared.get(), device, o.progress);
 
   return only_on_root(comm, [&]() -> int {
     const auto rows = store->cells();
     if (rows.empty()) return interrupted_run;
     if (rows[0].status != "done") return cells_failed;  // its reason has been logged
-    const Json result = describe_result(*store, rows[0], evaluation_tokens(*prepared));
+    Json result = describe_result(*store, rows[0], evaluation_tokens(*prepared));
+    result["device"] = device.gpu.empty() ? "cpu" : device.gpu;
     if (o.json) std::cout << result.dump(2) << "\n";
     else print_text(result);
     return success;
@@ -148,6 +155,7 @@ Command add_eval(CLI::App& program) {
   app->add_option("--shots", o->shots, "Solved examples before each question")->capture_default_str();
   app->add_option("--fewshot", o->fewshot, "Documents that examples are drawn from; default: --data");
   app->add_option("--dtype", o->dtype, "float32 or bfloat16")->capture_default_str();
+  app->add_option("--device", o->device, "cpu, cuda (one GPU a rank) or auto")->capture_default_str();
   app->add_option("--threads", o->threads, "Threads a rank; default: all cores");
   app->add_flag("--progress", o->progress, "Show progress");
   app->add_flag("--json", o->json, "Print JSON");

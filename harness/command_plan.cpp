@@ -248,6 +248,8 @@ void print(const Report& r, const Prospect& prospect, const MachineProfile& mach
 
 void plan(const Options& o) {
   const Experiment e = read_experiment(o.file, o.experiment);
+  if (e.device != "cpu")
+    log_warning("device " + e.device + ": times are predicted of processors, not of GPUs");
   const std::unique_ptr<ResultStore> store =
       o.database.empty() ? nullptr : ResultStore::open(o.database, ResultStore::Mode::read);
   Prospect prospect =

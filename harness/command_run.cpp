@@ -13,6 +13,7 @@ struct Options {
   std::string file, database;
   ExperimentOptions experiment;
   std::string format = "terminal";
+  std::string device;
   bool dry_run = false, quiet = false, with_stderr = false;
 };
 
@@ -56,14 +57,19 @@ int run(Communicator& comm, const Options& o) {
   Experiment experiment;
   std::unique_ptr<ResultStore> store;
   PreparedRunPtr prepared;
-  const int code = on_root(comm, [&] {
+  RankDevice device;
+  int code = on_root(comm, [&] {
     experiment = read_experiment(o.file, o.experiment);
     expand_grid(experiment);  // an empty grid is said before a database is made
+  });
+  if (code == success) code = on_device(comm, experiment.device, device);
+  if (code != success) return code;
+  code = on_root(comm, [&] {
     store = ResultStore::open(database, ResultStore::Mode::write);
-    prepared = prepare_run(experiment, *store, artifacts_folder(database), comm.size());
+    prepared = prepare_run(experiment, *store, artifacts_folder(database), comm.size(), device);
   });
   if (code != success) return code;
-  const RunSummary summary = run_prepared(comm, prepared.get(), !o.quiet);
+  const RunSummary summary = run_prepared(comm, prepared.get(), device, !o.quiet);
 
   return only_on_root(comm, [&] {
     std::cout << render(experiment, *store, "terminal", false) << std::flush;
@@ -91,9 +97,14 @@ Command add_run(CLI::App& program) {
   CLI::App* app = program.add_subcommand(
       "run", "Compute an experiment's grid on all ranks (under mpirun) and print its table");
   add_experiment_options(app, *o);
+  app->add_option("--device", o->device,
+                  "cpu, cuda (one GPU a rank) or auto; default: the experiment's `device`, cpu");
   app->add_flag("--dry-run", o->dry_run, "Print the cells and stop");
   app->add_flag("--quiet", o->quiet, "No progress");
-  return {app, [o](Communicator& comm) { return run(comm, *o); }};
+  return {app, [o](Communicator& comm) {
+            if (!o->device.empty()) o->experiment.assignments.push_back("device=" + o->device);
+            return run(comm, *o);
+          }};
 }
 
 Command add_report(CLI::App& program) {

@@ -88,14 +88,13 @@ struct Verification {
   std::string key;
   CellRow stored;
   std::string stored_digest;  // of the artifact; "" for full precision
+  Experiment experiment;
   std::optional<ScratchFolder> scratch;
   std::unique_ptr<ResultStore> fresh;
   PreparedRunPtr prepared;
 };
 
-// The stored cell, and a run of it alone into a scratch database.
-void prepare_verification(Verification& v, const std::string& database, const std::string& prefix,
-                          int ranks) {
+void find_cell(Verification& v, const std::string& database, const std::string& prefix) {
   const auto store = ResultStore::open(database, ResultStore::Mode::read);
   const Json known = store->describe_cell(prefix);
   v.key = known["key"];
@@ -107,10 +106,14 @@ void prepare_verification(Verification& v, const std::string& database, const st
   YamlDocument document;
   document.file = known["run"]["experiment"];
   document.value = store->resolved_experiment(known["run"]["id"]);
-  const Experiment experiment = read_experiment(std::move(document), {});
+  v.experiment = read_experiment(std::move(document), {});
+}
+
+// A run of the cell alone into a scratch database.
+void prepare_verification(Verification& v, int ranks, const RankDevice& device) {
   v.scratch.emplace();
   v.fresh = ResultStore::open(v.scratch->path() + "/cell.db", ResultStore::Mode::write);
-  v.prepared = prepare_run(experiment, *v.fresh, v.scratch->path(), ranks, v.key);
+  v.prepared = prepare_run(v.experiment, *v.fresh, v.scratch->path(), ranks, device, v.key);
 }
 
 std::string exact(double value) {
@@ -154,9 +157,12 @@ int compare(const Verification& v) {
 
 int verify(Communicator& comm, const std::string& database, const std::string& prefix) {
   Verification v;
-  const int code = on_root(comm, [&] { prepare_verification(v, database, prefix, comm.size()); });
+  RankDevice device;
+  int code = on_root(comm, [&] { find_cell(v, database, prefix); });
+  if (code == success) code = on_device(comm, v.experiment.device, device);
+  if (code == success) code = on_root(comm, [&] { prepare_verification(v, comm.size(), device); });
   if (code != success) return code;
-  run_prepared(comm, v.prepared.get(), false);
+  run_prepared(comm, v.prepared.get(), device, false);
   return only_on_root(comm, [&] { return compare(v); });
 }
 

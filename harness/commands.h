@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/comm/communicator.h"
+#include "harness/device.h"
 
 namespace ptq {
 
@@ -31,6 +32,9 @@ struct Command {
 int on_root(Communicator& comm, const std::function<void()>& f);
 // The same for a command that works on rank 0 alone and gives its exit code.
 int only_on_root(Communicator& comm, const std::function<int()>& f);
+
+// choose_device() as a step of a command: 0, or the exit code, rank 0 having logged the error. Collective.
+int on_device(Communicator& comm, const std::string& asked, RankDevice& device);
 
 Command add_run(CLI::App& program);
 Command add_eval(CLI::App& program);

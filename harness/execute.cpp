@@ -1,5 +1,6 @@
 // Units of work, done on any rank.
 #include <ATen/Parallel.h>
+#include <c10/core/DeviceGuard.h>
 
 #include <cstring>
 #include <filesystem>
@@ -49,7 +50,8 @@ std::string quantize(Resources& resources, const Json& unit, const Team& team, c
   Json results = Json::array();
   for (const QuantizeResult& result : quantize_models(resources.checkpoint(dir), jobs, *calibration,
                                                       asked.is_null() ? 0 : asked["seed"].get<uint64_t>(),
-                                                      team, unit["memory_limit"], heartbeat))
+                                                      team, unit["memory_limit"], heartbeat,
+                                                      resources.device().device))
     results.push_back({{"key", result.key},
                        {"error", result.error},
                        {"artifact_digest", result.digest},
@@ -68,7 +70,8 @@ std::string score(Resources& resources, const Json& unit, const Heartbeat& heart
   if (unit["block_by_block"]) give_back_freed_memory();
   const DecoderModel& model = resources.model(dir, artifact, dtype);
   const auto scores = score_batches(model, evaluation->requests, evaluation->batches, unit["begin"],
-                                    unit["end"], unit["block_by_block"], heartbeat);
+                                    unit["end"], unit["block_by_block"], heartbeat,
+                                    resources.device().device);
   std::string bytes;
   for (const Score& s : scores) {
     bytes.append(reinterpret_cast<const char*>(&s.log_likelihood), sizeof s.log_likelihood);
@@ -85,6 +88,8 @@ std::string execute_unit(Resources& resources, const std::string& payload, const
   // The setting belongs to the calling thread; Open MPI's presence makes MKL sequential unless told
   // otherwise.
   at::set_num_threads(unit["threads"].get<int>());
+  const c10::OptionalDeviceGuard current(  // of the calling thread too
+      resources.device().gpu.empty() ? std::nullopt : std::optional(resources.device().device));
   return unit["op"] == "quantize" ? quantize(resources, unit, team, heartbeat)
                                   : score(resources, unit, heartbeat);
 }

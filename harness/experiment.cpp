@@ -4,17 +4,17 @@
 #include <filesystem>
 #include <set>
 
-#include "datasets/text.h"
 #include "core/bytes.h"
+#include "datasets/text.h"
 #include "harness/data_paths.h"
 
 namespace ptq {
 namespace {
 
-const std::vector<std::string> top_keys = {"title",        "models",         "calibration", "methods",
-                                           "quantization", "evaluation",     "seeds",       "compute_dtype",
-                                           "threads",      "memory_limit",   "full_precision", "include",     "exclude",
-                                           "table",        "expected",       "profiles"};
+const std::vector<std::string> top_keys = {
+    "title",   "models",        "calibration", "methods",  "quantization", "evaluation",
+    "seeds",   "compute_dtype", "threads",     "device",   "memory_limit", "full_precision",
+    "include", "exclude",       "table",       "expected", "profiles"};
 
 // A profile replaces whole top-level keys.
 void apply_profile(YamlDocument& document, const std::string& profile) {
@@ -261,6 +261,9 @@ void read_run_options(const YamlDocument& document, Experiment& e) {
   if (e.compute_dtype != "float32" && e.compute_dtype != "bfloat16")
     f.fail("compute_dtype", "wanted float32 or bfloat16");
   e.threads = static_cast<int>(f.integer("threads", 1, 1, 1024));
+  e.device = f.text("device", e.device);
+  if (e.device != "cpu" && e.device != "cuda" && e.device != "auto")
+    f.fail("device", "wanted cpu, cuda or auto (a GPU for each rank where there is one, else the processor)");
   if (f.has("memory_limit")) try {
       const Json& limit = f.at("memory_limit");
       e.memory_limit = parse_bytes(limit.is_string() ? limit.get<std::string>() : limit.dump());

@@ -56,6 +56,7 @@ struct Experiment {
   std::vector<int64_t> seeds = {0};
   std::string compute_dtype = "float32";  // of evaluation; calibration and solving are float32
   int threads = 1;                        // of each rank
+  std::string device = "cpu";             // what is computed on: cpu, cuda, or auto (harness/device.h)
   int64_t memory_limit = 0;               // bytes a rank should stay below; 0: none. Changes where data lie, no result
   bool full_precision = true;             // a row of the unquantized model
   std::vector<Rule> include, exclude;

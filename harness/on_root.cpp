@@ -27,4 +27,14 @@ int on_root(Communicator& comm, const std::function<void()>& f) {
   });
 }
 
+int on_device(Communicator& comm, const std::string& asked, RankDevice& device) {
+  try {
+    device = choose_device(comm, asked);
+    return success;
+  } catch (const UserError& e) {  // all ranks have the same one
+    if (comm.rank() == 0) log_error(e.what());
+    return user_error;
+  }
+}
+
 }  // namespace ptq

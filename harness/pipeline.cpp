@@ -24,15 +24,16 @@ void check_spec_fits(const QuantSpec& spec, const Checkpoint& checkpoint, const 
 
 std::vector<Score> score_batches(const DecoderModel& model, const std::vector<Request>& requests,
                                  const std::vector<Batch>& batches, size_t begin, size_t end,
-                                 bool block_by_block, const std::function<void(double)>& share) {
+                                 bool block_by_block, const std::function<void(double)>& share,
+                                 const at::Device& device) {
   const at::NoGradGuard no_grad;
   const std::span<const Batch> slice = std::span(batches).subspan(begin, end - begin);
   std::vector<Score> result;
   if (block_by_block) {
-    result = score_block_by_block(model, requests, slice, share);
+    result = score_block_by_block(model, requests, slice, share, device);
   } else {
     for (size_t b = 0; b < slice.size(); ++b) {
-      const auto scores = score_batch(model, requests, slice[b]);
+      const auto scores = score_batch(model, requests, slice[b], device);
       result.insert(result.end(), scores.begin(), scores.end());
       share(static_cast<double>(b + 1) / static_cast<double>(slice.size()));
     }

@@ -22,6 +22,7 @@ void check_spec_fits(const QuantSpec& spec, const Checkpoint& checkpoint, const 
 // block in memory at a time (evaluators/scorer.h). Throws when a score is not a number.
 std::vector<Score> score_batches(const DecoderModel& model, const std::vector<Request>& requests,
                                  const std::vector<Batch>& batches, size_t begin, size_t end,
-                                 bool block_by_block, const std::function<void(double)>& share);
+                                 bool block_by_block, const std::function<void(double)>& share,
+                                 const at::Device& device = at::kCPU);
 
 }  // namespace ptq

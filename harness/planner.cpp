@@ -119,8 +119,9 @@ std::vector<PlannedCell> plan_cells(const Experiment& e, const std::vector<Cell>
       Json parameters = {{"method", planned.quantize["method"]},
                          {"quantization", planned.quantize["quantization"]}};
       if (e.methods[*p.method].draws()) parameters["seed"] = planned.quantize["calibration"]["seed"];
-      row.quantize_key = unit_key("quantize", parameters, numerics("float32", e.threads),
-                                  {row.checkpoint_digest, row.calibration_digest});
+      row.quantize_key =
+          unit_key("quantize", parameters, numerics("float32", e.threads, resources.device().gpu),
+                   {row.checkpoint_digest, row.calibration_digest});
       planned.artifact =
           (std::filesystem::path(artifacts_dir) / (row.quantize_key.substr(0, 32) + ".safetensors")).string();
       model_key = row.quantize_key;
@@ -130,7 +131,7 @@ std::vector<PlannedCell> plan_cells(const Experiment& e, const std::vector<Cell>
                        {{"task", planned.evaluation->spec.task},
                         {"version", task->version},
                         {"evaluation", cell.description["evaluation"]}},
-                       numerics(e.compute_dtype, e.threads),
+                       numerics(e.compute_dtype, e.threads, resources.device().gpu),
                        {model_key, row.checkpoint_digest, row.evaluation_digest});
     result.push_back(std::move(planned));
   }

@@ -13,6 +13,7 @@
 #include "core/reason.h"
 #include "harness/block_parts.h"
 #include "harness/scheduler.h"
+#include "models/device.h"
 
 namespace ptq {
 namespace {
@@ -37,7 +38,7 @@ Overlay difference(DecoderBlock before, DecoderBlock& after) {
   const std::string prefix = "model.layers." + std::to_string(before.index) + ".";
   const auto keep = [&](const std::string& name, const at::Tensor& old_value, const at::Tensor& new_value) {
     if (new_value.defined() && !(old_value.is_same(new_value) || at::equal(old_value, new_value)))
-      overlay.tensors[name] = new_value;
+      overlay.tensors[name] = new_value.cpu();
   };
   keep(prefix + "input_layernorm.weight", before.input_norm_D, after.input_norm_D);
   keep(prefix + "post_attention_layernorm.weight", before.post_norm_D, after.post_norm_D);
@@ -72,13 +73,14 @@ class ModelQuantizer {
  public:
   ModelQuantizer(const std::shared_ptr<const Checkpoint>& checkpoint, const std::vector<QuantizeJob>& jobs,
                  const CalibrationSet& calibration, uint64_t seed, const Team& team, int64_t memory_limit,
-                 const std::function<void(double)>& share)
+                 const std::function<void(double)>& share, const at::Device& device)
       : checkpoint_(checkpoint),
         model_(checkpoint, at::kFloat),
         jobs_(jobs),
         seed_(seed),
         team_(team),
         share_(share),
+        device_(device),
         layers_(model_.config().layers),
         calibrated_(jobs.front().method.needs_calibration()),
         prefix_(calibrated_ && jobs.front().method.input == InputStream::quantized_prefix) {
@@ -96,10 +98,10 @@ class ModelQuantizer {
     tokens_ = static_cast<int64_t>(calibration.ids_NT[0].size());
     const int64_t held = sequences_.last - sequences_.first, hidden = model_.config().hidden_size;
     const int64_t bytes = held * tokens_ * hidden * int64_t{sizeof(float)} * (targets_ ? 3 : 1);
-    spilled_ = memory_limit > 0 && bytes > memory_limit / 8;
+    spilled_ = device_.is_cpu() && memory_limit > 0 && bytes > memory_limit / 8;
     for (int64_t n = sequences_.first; n < sequences_.last; ++n)
       stream_TD_.push_back(
-          keep(model_.embed(ids_tensor(calibration.ids_NT[static_cast<size_t>(n)])).squeeze(0)));
+          keep(model_.embed(ids_tensor(calibration.ids_NT[static_cast<size_t>(n)]).to(device_)).squeeze(0)));
     if (prefix_ && targets_) full_TD_ = stream_TD_;
   }
 
@@ -171,9 +173,9 @@ class ModelQuantizer {
     for (size_t j = 0; j < states_.size(); ++j)
       if (states_[j].error.empty() && states_[j].finished <= index) open.push_back(j);
     together([&] {
-      original_ = model_.load_block(index).to(at::kFloat);
+      original_ = to_device(model_.load_block(index).to(at::kFloat), device_);
       if (!open.empty()) check_finite(original_);
-      context_ = model_.context(calibrated_ ? tokens_ : 1);
+      context_ = to_device(model_.context(calibrated_ ? tokens_ : 1), device_);
       // The full-precision outputs, when a step wants to see them; else they are made when the stream moves
       // on.
       outputs_TD_.clear();
@@ -263,7 +265,8 @@ class ModelQuantizer {
   void move_on(bool known) {
     if (prefix_ && known) {  // finished in an earlier run
       auto overlay = std::make_shared<const Overlay>(states_[0].parts.read(index_));
-      quantized_ = DecoderModel(checkpoint_, at::kFloat, overlay).load_block(index_).to(at::kFloat);
+      quantized_ = to_device(DecoderModel(checkpoint_, at::kFloat, overlay).load_block(index_).to(at::kFloat),
+                             device_);
     }
     if (!prefix_ && !outputs_TD_.empty()) {
       stream_TD_ = std::move(outputs_TD_);
@@ -321,6 +324,7 @@ class ModelQuantizer {
   uint64_t seed_;
   const Team& team_;
   const std::function<void(double)>& share_;
+  const at::Device device_;
   int64_t layers_;
   bool calibrated_, prefix_, targets_ = false, spilled_ = false;
   std::vector<JobState> states_;
@@ -341,9 +345,10 @@ std::vector<QuantizeResult> quantize_models(const std::shared_ptr<const Checkpoi
                                             const std::vector<QuantizeJob>& jobs,
                                             const CalibrationSet& calibration, uint64_t seed,
                                             const Team& team, int64_t memory_limit,
-                                            const std::function<void(double)>& share) {
+                                            const std::function<void(double)>& share,
+                                            const at::Device& device) {
   const at::NoGradGuard no_grad;
-  return ModelQuantizer(checkpoint, jobs, calibration, seed, team, memory_limit, share).run();
+  return ModelQuantizer(checkpoint, jobs, calibration, seed, team, memory_limit, share, device).run();
 }
 
 }  // namespace ptq

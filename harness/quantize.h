@@ -42,11 +42,13 @@ struct QuantizeResult {
 // again. With a memory_limit (bytes; 0: none) a stream of more than an eighth of it, and then also what steps
 // keep of its size (three times as much at most), lies in mapped files beside the artifact. A job that fails
 // says so in its result: layers whose groups do not divide, weights or activations that are not finite, out
-// of memory. `share` is told the part done, in [0, 1]; it may throw to end the work.
+// of memory. `share` is told the part done, in [0, 1]; it may throw to end the work. Blocks
+// and streams lie on `device`, in no file where that is a GPU.
 std::vector<QuantizeResult> quantize_models(const std::shared_ptr<const Checkpoint>& checkpoint,
                                             const std::vector<QuantizeJob>& jobs,
                                             const CalibrationSet& calibration, uint64_t seed,
                                             const Team& team, int64_t memory_limit,
-                                            const std::function<void(double)>& share);
+                                            const std::function<void(double)>& share,
+                                            const at::Device& device = at::kCPU);
 
 }  // namespace ptq

@@ -10,6 +10,7 @@
 #include "datasets/calibration.h"
 #include "evaluators/scorer.h"
 #include "evaluators/task.h"
+#include "harness/device.h"
 #include "models/decoder.h"
 
 namespace ptq {
@@ -30,6 +31,8 @@ Json to_json(const CalibrationSpec& spec, int64_t seed);
 
 class Resources {
  public:
+  explicit Resources(RankDevice device = {}) : device_(std::move(device)) {}
+  const RankDevice& device() const { return device_; }  // where this rank computes
   std::shared_ptr<const Checkpoint> checkpoint(const std::string& dir);
   // Throws UserError when the tokenizer has ids that the model's embedding lacks.
   std::shared_ptr<const Tokenizer> tokenizer(const std::string& dir);
@@ -39,6 +42,7 @@ class Resources {
   const DecoderModel& model(const std::string& dir, const std::string& overlay_path, at::ScalarType dtype);
 
  private:
+  RankDevice device_;
   std::map<std::string, std::shared_ptr<const Checkpoint>> checkpoints_;
   std::map<std::string, std::shared_ptr<const Tokenizer>> tokenizers_;
   std::map<std::string, std::shared_ptr<const CalibrationSet>> calibrations_;

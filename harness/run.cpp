@@ -6,6 +6,7 @@
 #include <optional>
 #include <set>
 
+#include "core/comm/nccl.h"
 #include "core/log.h"
 #include "core/progress.h"
 #include "harness/planner.h"
@@ -178,8 +179,9 @@ class PreparedRun {
 void DeletePreparedRun::operator()(PreparedRun* run) const { delete run; }
 
 PreparedRunPtr prepare_run(const Experiment& e, ResultStore& store, const std::string& artifacts_dir,
-                           int ranks, const std::string& only_key) {
-  PreparedRunPtr prepared(new PreparedRun{.store = store, .resources = {}, .ledger = nullptr, .plan = {}});
+                           int ranks, const RankDevice& device, const std::string& only_key) {
+  PreparedRunPtr prepared(
+      new PreparedRun{.store = store, .resources = Resources(device), .ledger = nullptr, .plan = {}});
   std::vector<PlannedCell> open;
   for (PlannedCell& cell :
        plan_cells(e, distinct_cells(e, expand_grid(e)), prepared->resources, artifacts_dir)) {
@@ -204,7 +206,9 @@ PreparedRunPtr prepare_run(const Experiment& e, ResultStore& store, const std::s
         return true;
       },
       ranks);
-  prepared->run = store.begin_run(e.file, e.resolved, current_environment(ranks, e.threads, mpi_version()));
+  const std::string messages = mpi_version() + (device.nccl.empty() ? "" : ", NCCL " + device.nccl);
+  prepared->run =
+      store.begin_run(e.file, e.resolved, current_environment(ranks, e.threads, messages, device.gpu));
   prepared->ledger = std::make_unique<Ledger>(std::move(open), store, prepared->run);
   for (const auto& [key, value] : bits) prepared->ledger->know_bits(key, value);
   return prepared;
@@ -216,7 +220,8 @@ int64_t evaluation_tokens(const PreparedRun& prepared) {
   return tokens;
 }
 
-RunSummary run_prepared(Communicator& comm, PreparedRun* prepared, bool show_progress) {
+RunSummary run_prepared(Communicator& comm, PreparedRun* prepared, const RankDevice& device,
+                        bool show_progress) {
   std::optional<ProgressLine> line;
   if (prepared) {
     line.emplace(prepared->plan, show_progress);
@@ -237,10 +242,11 @@ RunSummary run_prepared(Communicator& comm, PreparedRun* prepared, bool show_pro
                                      return prepared->lost(failed);
                                    },
                                .on_progress = [&](double work) { line->to(work, ""); }};
-  Resources own;
+  Resources own(device);
   Resources& resources = prepared ? prepared->resources : own;
   // The workers' own: they talk while the main threads do.
-  const std::unique_ptr<Communicator> members = comm.size() > 1 ? comm.split(0, comm.rank()) : nullptr;
+  std::unique_ptr<Communicator> members = comm.size() > 1 ? comm.split(0, comm.rank()) : nullptr;
+  if (members && device.device.is_cuda()) members = make_nccl_communicator(std::move(members));
   const bool drained = run_units(
       comm, prepared ? prepared->plan.units : std::vector<WorkUnit>{},
       [&](const std::string& payload, bool wide, const Heartbeat& heartbeat) {

@@ -12,6 +12,7 @@
 #include <map>
 #include <thread>
 
+#include "core/comm/gpu.h"
 #include "models/safetensors.h"
 #include "results/store.h"
 #include "tests/harness/tiny_experiment.h"
@@ -131,6 +132,42 @@ TEST_F(ProgramTest, MistakesAreOneLineAndExitTwoBeforeAnyWork) {
   EXPECT_EQ(harness("run tiny.yaml --bogus").code, 2);
   const Ran window = harness("eval --model model --text test.txt --window 100000");
   EXPECT_EQ(window.code, 2) << window.err;
+}
+
+TEST_F(ProgramTest, AGpuThatIsNotThereIsSaidBeforeAnyWork) {
+  const Ran unknown = harness("run tiny.yaml --device tpu");
+  EXPECT_EQ(unknown.code, 2);
+  EXPECT_THAT(unknown.err, HasSubstr("device: wanted cpu, cuda or auto"));
+  if (look_for_gpu(0).count > 0) GTEST_SKIP() << "a GPU is there";
+  for (const char* command : {"run tiny.yaml --device cuda", "run tiny.yaml --set device=cuda",
+                              "eval --model model --text test.txt --device cuda"}) {
+    const Ran ran = shell("mpirun -n 2 " + std::string(PTQ_PROGRAM) + " " + command);
+    EXPECT_EQ(ran.code, 2) << command;
+    EXPECT_THAT(ran.err, HasSubstr("device cuda: "));
+    EXPECT_EQ(ran.err.find("device cuda: "), ran.err.rfind("device cuda: ")) << "one rank speaks";
+  }
+  EXPECT_FALSE(test::exists(dir() + "/runs")) << "no database was made";
+  const Ran automatic =
+      harness("eval --model model --text test.txt --window 64 --windows 4 --json --device auto");
+  ASSERT_EQ(automatic.code, 0) << automatic.err;
+  EXPECT_EQ(Json::parse(automatic.out)["device"], "cpu");
+  EXPECT_THAT(automatic.err, HasSubstr("device auto: the processor"));
+}
+
+// ctest -L gpu. Two GPUs give the table of one.
+class ProgramOnGpus : public ProgramTest {};
+TEST_F(ProgramOnGpus, ATableIsEqualAtEveryRankCount) {
+  const int gpus = look_for_gpu(0).count;
+  if (gpus == 0) GTEST_SKIP() << "LibTorch sees no GPU here";
+  const std::string quickstart = test::project_path("experiments/quickstart.yaml");
+  for (int ranks = 1; ranks <= std::min(gpus, 2); ++ranks) {
+    const std::string database = std::to_string(ranks) + ".db";
+    const Ran ran = shell("mpirun -n " + std::to_string(ranks) + " " + PTQ_PROGRAM + " run " + quickstart +
+                          " --device cuda --db " + database);
+    ASSERT_EQ(ran.code, 0) << ran.err;
+    EXPECT_EQ(contents(database), contents("1.db")) << ranks << " ranks";
+  }
+  if (gpus == 1) GTEST_SKIP() << "one rank ran; two need two GPUs";
 }
 
 TEST_F(ProgramTest, DryRunPrintsTheCells) {
