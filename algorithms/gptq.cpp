@@ -15,6 +15,7 @@
 #include <array>
 #include <chrono>
 #include <cmath>
+#include <list>
 #include <map>
 #include <utility>
 
@@ -152,7 +153,11 @@ class GptqStep : public Step {
   }
 
   // Row tiles of the subset's linears over the team.
-  void solve_subset(BlockTask& task, SubsetKind kind, const HessianFactor& factor) const {
+  void solve_subset(BlockTask& task, SubsetKind kind, HessianFactor factor) const {
+    // The solver reads memory, column by column: on the CPU, wherever the block is.
+    for (at::Tensor* part : {&factor.upper_II, &factor.dead_I, &factor.order_I})
+      if (part->defined()) *part = part->cpu();
+    std::list<QuantGrid> grids;
     const std::vector<Linear*> linears = task.block.subset(kind);
     const WeightSpec& spec = task.spec.weights;
     const bool fits = spec.granularity == Granularity::group && !options_.static_groups;
@@ -161,10 +166,13 @@ class GptqStep : public Step {
     for (const Linear* linear : linears) {
       const auto grid = task.grids.find(linear->name);
       PTQ_CHECK(grid != task.grids.end());
-      problems.push_back({.weight_OI = linear->weight_OI,
+      QuantGrid& on_cpu = grids.emplace_back(grid->second);
+      on_cpu.scale_OG = on_cpu.scale_OG.cpu();
+      on_cpu.zero_OG = on_cpu.zero_OG.cpu();
+      problems.push_back({.weight_OI = linear->weight_OI.cpu(),
                           .factor = factor,
                           .spec = spec,
-                          .grid = grid->second,
+                          .grid = on_cpu,
                           .fit_group = fits ? task.fit_group : nullptr,
                           .block_size = options_.block_size});
       for (int64_t t = 0; t < gptq_tiles(problems.back()); ++t)

@@ -82,8 +82,8 @@ void StatisticsCollector::add(const at::Tensor& x_TI) {
     if (kinds_.gram)
       for (at::Tensor& strip : zero_gram_strips(x_TI)) shard_.sums.push_back(std::move(strip));
     if (kinds_.absolute) {
-      shard_.sums.push_back(at::zeros({columns}, at::kDouble));
-      shard_.maxima.push_back(at::zeros({columns}, at::kFloat));
+      shard_.sums.push_back(at::zeros({columns}, x_TI.options().dtype(at::kDouble)));
+      shard_.maxima.push_back(at::zeros({columns}, x_TI.options()));
     }
   }
   auto* counts = shard_.sums[0].mutable_data_ptr<int64_t>();

@@ -160,6 +160,9 @@ TEST_F(OnDevice, MethodsGiveWhatTheyGiveOnTheProcessor) {
   const std::map<std::string, Json> methods = {
       {"rtn", "rtn"},
       {"mse", {{"steps", {"mse", "rtn"}}}},
+      {"awq", "awq"},
+      {"gptq", {{"preset", "gptq"}, {"gptq", {{"act_order", true}}}}},
+      {"gptq, one pass", {{"preset", "gptq"}, {"gptq", {{"true_sequential", false}}}}},
       {"signround", {{"preset", "signround"}, {"signround", {{"steps", 6}, {"precision", "float32"}}}}}};
   for (const auto& [name, method] : methods) {
     SCOPED_TRACE(name);
