@@ -120,7 +120,7 @@ class ModelQuantizer {
   // A sequence's state, when they are many in a file that is mapped. It has no name any more: it goes with
   // its tensor.
   at::Tensor keep(const at::Tensor& state_TD) const {
-    if (!spilled_ || !state_TD.is_cpu()) return state_TD;
+    if (!spilled_) return state_TD;
     const std::string file = jobs_.front().artifact + ".states" + std::to_string(team_.rank()) + "." +
                              std::to_string(kept_files_++);
     at::Tensor place = at::from_file(file, /*shared=*/true, state_TD.numel(), at::kFloat);
