@@ -11,6 +11,7 @@
 #include "algorithms/statistics.h"
 #include "core/error.h"
 #include "core/reason.h"
+#include "core/reserved_file.h"
 #include "harness/block_parts.h"
 #include "harness/scheduler.h"
 #include "models/device.h"
@@ -77,6 +78,7 @@ class ModelQuantizer {
       : checkpoint_(checkpoint),
         model_(checkpoint, at::kFloat),
         jobs_(jobs),
+        calibration_(calibration),
         seed_(seed),
         team_(team),
         share_(share),
@@ -99,13 +101,10 @@ class ModelQuantizer {
     const int64_t held = sequences_.last - sequences_.first, hidden = model_.config().hidden_size;
     const int64_t bytes = held * tokens_ * hidden * int64_t{sizeof(float)} * (targets_ ? 3 : 1);
     spilled_ = device_.is_cpu() && memory_limit > 0 && bytes > memory_limit / 8;
-    for (int64_t n = sequences_.first; n < sequences_.last; ++n)
-      stream_TD_.push_back(
-          keep(model_.embed(ids_tensor(calibration.ids_NT[static_cast<size_t>(n)]).to(device_)).squeeze(0)));
-    if (prefix_ && targets_) full_TD_ = stream_TD_;
   }
 
   std::vector<QuantizeResult> run() {
+    if (calibrated_) together([&] { embed(); });
     count_finished();
     for (int64_t index = 0; index < layers_; ++index) {
       quantize_block_of_all(index);
@@ -117,12 +116,21 @@ class ModelQuantizer {
   }
 
  private:
+  void embed() {
+    for (int64_t n = sequences_.first; n < sequences_.last; ++n) {
+      const at::Tensor ids_1T = ids_tensor(calibration_.ids_NT[static_cast<size_t>(n)]).to(device_);
+      stream_TD_.push_back(keep(model_.embed(ids_1T).squeeze(0)));
+    }
+    if (prefix_ && targets_) full_TD_ = stream_TD_;
+  }
+
   // A sequence's state, when they are many in a file that is mapped. It has no name any more: it goes with
   // its tensor.
   at::Tensor keep(const at::Tensor& state_TD) const {
     if (!spilled_) return state_TD;
     const std::string file = jobs_.front().artifact + ".states" + std::to_string(team_.rank()) + "." +
                              std::to_string(kept_files_++);
+    reserve_file(file, static_cast<int64_t>(state_TD.nbytes()));
     at::Tensor place = at::from_file(file, /*shared=*/true, state_TD.numel(), at::kFloat);
     std::error_code ignored;
     std::filesystem::remove(file, ignored);
@@ -321,6 +329,7 @@ class ModelQuantizer {
   std::shared_ptr<const Checkpoint> checkpoint_;
   DecoderModel model_;
   const std::vector<QuantizeJob>& jobs_;
+  const CalibrationSet& calibration_;
   uint64_t seed_;
   const Team& team_;
   const std::function<void(double)>& share_;
