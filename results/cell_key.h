@@ -11,7 +11,7 @@
 namespace ptq {
 
 // Raised by one whenever a change of the program changes results at equal keys: the old results are then computed anew.
-inline constexpr int result_version = 3;
+inline constexpr int result_version = 4;
 
 // What decides the low bits beside the inputs: dtype of computation, threads a rank, LibTorch version, device model,
 // vector instructions in use, result_version. device: the GPU's name; "" for this machine's processor.
