@@ -130,10 +130,16 @@ ForwardContext DecoderModel::context(int64_t tokens, int64_t offset, KvCache* ca
 
 at::Tensor DecoderModel::hidden(const at::Tensor& ids_BT, KvCache* cache) const {
   PTQ_CHECK_EQ(ids_BT.dim(), 2);
+  const ForwardContext ctx = to_device(context(ids_BT.size(1), cache ? cache->length() : 0, cache), ids_BT.device());
+  rope_ = ctx.rope;
+  return hidden(ids_BT, ctx);
+}
+
+at::Tensor DecoderModel::hidden(const at::Tensor& ids_BT, const ForwardContext& given) const {
+  PTQ_CHECK_EQ(ids_BT.dim(), 2);
   at::Tensor h_BTD = embed(ids_BT);
   const at::Device device = h_BTD.device();
-  const ForwardContext ctx = to_device(context(ids_BT.size(1), cache ? cache->length() : 0, cache), device);
-  rope_ = ctx.rope;
+  const ForwardContext ctx = to_device(given, device);
   for (int64_t i = 0; i < config().layers; ++i) {
     if (block(i).input_norm_D.device() != device) *blocks_[i] = to_device(block(i), device);
     h_BTD = block(i).forward(h_BTD, ctx);

@@ -19,6 +19,7 @@ namespace ptq {
 class KvCache;       // models/kv_cache.h
 class OverlayFile;   // models/overlay.h
 struct RopeTable;    // models/rope.h: cos/sin rows by position
+struct TokenForest;  // models/token_forest.h
 
 // Linears that read one input tensor.
 enum class SubsetKind { qkv, o, gate_up, down };
@@ -30,6 +31,7 @@ struct ForwardContext {
   std::shared_ptr<const RopeTable> rope;  // covers positions [0, position_offset + T)
   int64_t position_offset = 0;            // of the first token; > 0 only with a cache
   KvCache* cache = nullptr;
+  std::shared_ptr<const TokenForest> forest;  // or nullptr; of a batch of one row, without a cache
   // Called with the input of each subset just before its linears are applied, in order qkv, o, gate_up, down.
   std::function<void(SubsetKind, const at::Tensor& x_BTI)> on_subset_input;
 };
@@ -83,6 +85,7 @@ class DecoderModel {
   at::Tensor final_norm(const at::Tensor& h_BTD) const;
   at::Tensor head(const at::Tensor& x_BTD) const;           // final_norm output -> logits [B, T, V], compute dtype
   at::Tensor hidden(const at::Tensor& ids_BT, KvCache* cache = nullptr) const;  // embed + blocks + final_norm
+  at::Tensor hidden(const at::Tensor& ids_BT, const ForwardContext& ctx) const;  // ctx is moved to where the ids are
   // The context for sequences of `tokens` tokens from position `offset`.
   ForwardContext context(int64_t tokens, int64_t offset = 0, KvCache* cache = nullptr) const;
   double average_bits() const;  // over the blocks' linears, weighted by their numbers of weights
@@ -106,5 +109,10 @@ std::vector<int32_t> generate_greedy(const DecoderModel& model, std::vector<int3
 // whether ids[t] was the arg max.
 at::Tensor token_log_likelihoods(const DecoderModel& model, const at::Tensor& hidden_TD, const at::Tensor& ids_T, int64_t from,
                                  at::Tensor* greedy = nullptr);
+
+// log p(target_P[p]) by the logits of hidden_TD's row row_P[p] -> float64 [P]; `greedy` (optional) gets bool [P]. Rows may repeat: each
+// has its logits computed once, 256 rows at a time.
+at::Tensor target_log_likelihoods(const DecoderModel& model, const at::Tensor& hidden_TD, const std::vector<int64_t>& row_P,
+                                  const std::vector<int64_t>& target_P, at::Tensor* greedy = nullptr);
 
 }  // namespace ptq

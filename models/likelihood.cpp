@@ -1,4 +1,6 @@
 #include <algorithm>
+#include <numeric>
+#include <vector>
 
 #include "core/error.h"
 #include "models/decoder.h"
@@ -27,6 +29,39 @@ at::Tensor token_log_likelihoods(const DecoderModel& model, const at::Tensor& hi
     at::Tensor greedy_R;
     result.narrow(0, start, rows).copy_(row_log_likelihoods(logits_RV, target_R, greedy ? &greedy_R : nullptr));
     if (greedy) is_greedy.narrow(0, start, rows).copy_(greedy_R);
+  }
+  if (greedy) *greedy = is_greedy;
+  return result;
+}
+
+at::Tensor target_log_likelihoods(const DecoderModel& model, const at::Tensor& hidden_TD, const std::vector<int64_t>& row_P,
+                                  const std::vector<int64_t>& target_P, at::Tensor* greedy) {
+  PTQ_CHECK_EQ(row_P.size(), target_P.size());
+  // In order of rows, so that targets of one row meet in one chunk.
+  std::vector<size_t> order(row_P.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return row_P[a] < row_P[b]; });
+  const auto pairs = int64_t(row_P.size());
+  at::Tensor result = at::empty({pairs}, at::kDouble);
+  at::Tensor is_greedy = at::empty({pairs}, at::kBool);
+  for (int64_t start = 0; start < pairs; start += rows_at_once) {
+    const int64_t count = std::min(rows_at_once, pairs - start);
+    std::vector<int64_t> rows, row_of, targets, places;
+    for (int64_t i = start; i < start + count; ++i) {
+      const size_t pair = order[size_t(i)];
+      if (rows.empty() || rows.back() != row_P[pair]) rows.push_back(row_P[pair]);
+      row_of.push_back(int64_t(rows.size()) - 1);
+      targets.push_back(target_P[pair]);
+      places.push_back(int64_t(pair));
+    }
+    const auto there = [&](const std::vector<int64_t>& values) { return at::tensor(values).to(hidden_TD.device()); };
+    at::Tensor logits_RV = model.head(hidden_TD.index_select(0, there(rows)).unsqueeze(0)).squeeze(0);
+    if (int64_t(rows.size()) < count) logits_RV = logits_RV.index_select(0, there(row_of));
+    at::Tensor greedy_R;
+    const at::Tensor values_R = row_log_likelihoods(logits_RV, there(targets), &greedy_R);
+    const at::Tensor place_R = at::tensor(places);
+    result.index_copy_(0, place_R, values_R.cpu());
+    is_greedy.index_copy_(0, place_R, greedy_R.cpu());
   }
   if (greedy) *greedy = is_greedy;
   return result;
