@@ -1,5 +1,7 @@
 // Scorer: log-likelihoods of requests under a model, in batches that are a function of the request list
-// alone, so that equal bits come out at any number of ranks.
+// alone, so that equal bits come out at any number of ranks. A batch is a forest (models/token_forest.h):
+// what its requests read, without padding, beginnings that they share (a question's, few shots') computed
+// once.
 #pragma once
 
 #include <cstdint>
@@ -15,16 +17,18 @@ namespace ptq {
 // Indices into the request list of requests that share one forward pass.
 struct Batch {
   std::vector<int64_t> requests;
-  int64_t tokens = 0;  // the batch's padded size: its cost
+  int64_t tokens = 0;  // that the model reads, shared ones once: the batch's cost
 };
 
-// By what the model reads: longest first, then by ids, then by index; padded to the longest member, at most
-// `max_tokens` padded tokens a batch (one request may exceed it). Requests that read the same ids (choices of
-// one token) share a row. The default makes a 2048-token window a batch of its own.
+// Requests in lexicographic order of what the model reads of them, then by index, are filled into batches of
+// at most `max_tokens` tokens (one request may exceed it). A request that shares at least half of its tokens
+// with the one before joins a full batch too, up to 4 times max_tokens: what it shares would be computed
+// again. The largest batch comes first. The default makes a 2048-token window a batch of its own.
 std::vector<Batch> plan_batches(const std::vector<Request>& requests, int64_t max_tokens = 2048);
 
-// scores[i] for batch.requests[i], a batch of plan_batches(requests). The head runs on scored positions only.
-// Equal bits at a fixed number of threads. Sums in float64. The model computes on `device`.
+// scores[i] for batch.requests[i], a batch of plan_batches(requests). The head runs on scored positions only,
+// once on those that several requests share. Equal bits at a fixed number of threads. Sums in float64. The
+// model computes on `device`.
 std::vector<Score> score_batch(const DecoderModel& model, const std::vector<Request>& requests,
                                const Batch& batch, const at::Device& device = at::kCPU);
 
