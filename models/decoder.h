@@ -111,7 +111,7 @@ at::Tensor token_log_likelihoods(const DecoderModel& model, const at::Tensor& hi
                                  at::Tensor* greedy = nullptr);
 
 // log p(target_P[p]) by the logits of hidden_TD's row row_P[p] -> float64 [P]; `greedy` (optional) gets bool [P]. Rows may repeat: each
-// has its logits computed once, 256 rows at a time.
+// has its logits computed once, some rows at a time.
 at::Tensor target_log_likelihoods(const DecoderModel& model, const at::Tensor& hidden_TD, const std::vector<int64_t>& row_P,
                                   const std::vector<int64_t>& target_P, at::Tensor* greedy = nullptr);
 

@@ -9,7 +9,11 @@
 namespace ptq {
 namespace {
 
-constexpr int64_t rows_at_once = 256;
+// Logits stay below 32 MiB, from where on the C library maps fresh pages for each tensor: that took 6 % of a scored batch.
+int64_t rows_at_once(const DecoderModel& model) {
+  const int64_t row_bytes = model.config().vocab_size * int64_t(at::elementSize(model.compute_dtype()));
+  return std::clamp<int64_t>((int64_t{31} << 20) / row_bytes / 32 * 32, 32, 256);
+}
 
 }  // namespace
 
@@ -22,8 +26,9 @@ at::Tensor token_log_likelihoods(const DecoderModel& model, const at::Tensor& hi
   at::Tensor result = at::empty({count}, at::kDouble);
   at::Tensor is_greedy = greedy ? at::empty({count}, at::kBool) : at::Tensor();
   const at::Tensor targets = ids_T.to(hidden_TD.device(), at::kLong);
-  for (int64_t start = 0; start < count; start += rows_at_once) {
-    const int64_t rows = std::min(rows_at_once, count - start);
+  const int64_t at_once = rows_at_once(model);
+  for (int64_t start = 0; start < count; start += at_once) {
+    const int64_t rows = std::min(at_once, count - start);
     const at::Tensor target_R = targets.narrow(0, from + start, rows);
     const at::Tensor logits_RV = model.head(hidden_TD.narrow(0, from - 1 + start, rows).unsqueeze(0)).squeeze(0);
     at::Tensor greedy_R;
@@ -44,8 +49,9 @@ at::Tensor target_log_likelihoods(const DecoderModel& model, const at::Tensor& h
   const auto pairs = int64_t(row_P.size());
   at::Tensor result = at::empty({pairs}, at::kDouble);
   at::Tensor is_greedy = at::empty({pairs}, at::kBool);
-  for (int64_t start = 0; start < pairs; start += rows_at_once) {
-    const int64_t count = std::min(rows_at_once, pairs - start);
+  const int64_t at_once = rows_at_once(model);
+  for (int64_t start = 0; start < pairs; start += at_once) {
+    const int64_t count = std::min(at_once, pairs - start);
     std::vector<int64_t> rows, row_of, targets, places;
     for (int64_t i = start; i < start + count; ++i) {
       const size_t pair = order[size_t(i)];
