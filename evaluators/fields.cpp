@@ -4,6 +4,7 @@
 #include <charconv>
 
 #include "core/error.h"
+#include "evaluators/python_text.h"
 
 namespace ptq {
 namespace {
@@ -47,6 +48,20 @@ std::vector<std::string> Fields::texts(const std::string& key) const {
     result.push_back(element.get<std::string>());
   }
   return result;
+}
+
+const std::string& Fields::choice(const std::string& key) const {
+  const std::string& value = text(key);
+  if (length_without_trailing_space(value) == 0) fail(key, "the choice is empty");
+  return value;
+}
+
+std::vector<std::string> Fields::choices(const std::string& key) const {
+  std::vector<std::string> values = texts(key);
+  for (size_t i = 0; i < values.size(); ++i)
+    if (length_without_trailing_space(values[i]) == 0)
+      fail(key + "[" + std::to_string(i) + "]", "the choice is empty");
+  return values;
 }
 
 bool Fields::boolean(const std::string& key) const {

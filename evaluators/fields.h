@@ -17,7 +17,10 @@ class Fields {
   // `key` may be dotted: "choices.text".
   const std::string& text(const std::string& key) const;
   std::vector<std::string> texts(const std::string& key) const;  // a non-empty list of strings
-  std::vector<int64_t> integers(const std::string& key) const;   // a list of integers
+  // The same for what is scored as a choice: white space alone is refused.
+  const std::string& choice(const std::string& key) const;
+  std::vector<std::string> choices(const std::string& key) const;
+  std::vector<int64_t> integers(const std::string& key) const;  // a list of integers
   int64_t integer(const std::string& key) const;
   bool boolean(const std::string& key) const;
   bool has(const std::string& key) const { return document_.value.contains(key); }

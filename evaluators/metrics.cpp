@@ -1,6 +1,7 @@
 #include "evaluators/metrics.h"
 
 #include <cmath>
+#include <numbers>
 
 #include "core/error.h"
 
@@ -19,26 +20,68 @@ Metric mean_metric(const std::string& name, const std::vector<double>& values) {
   return metric;
 }
 
-Metric perplexity_metric(const std::vector<double>& values, const std::vector<int64_t>& counts) {
+namespace {
+
+struct Ratio {
+  double value = 0, stderr_ = -1;
+  int64_t count = 0;
+};
+
+// Minus sum of values / sum of counts.
+Ratio ratio_of(const std::vector<double>& values, const std::vector<int64_t>& counts) {
   PTQ_CHECK_EQ(values.size(), counts.size());
+  Ratio ratio;
   double sum = 0;
-  int64_t tokens = 0;
   for (size_t i = 0; i < values.size(); ++i) {
     sum += values[i];
-    tokens += counts[i];
+    ratio.count += counts[i];
   }
-  PTQ_CHECK(tokens > 0);
-  const double total = static_cast<double>(tokens), mean = sum / total;
-  Metric metric{"perplexity", std::exp(-mean), -1, tokens};
-  if (values.size() < 2) return metric;
+  PTQ_CHECK(ratio.count > 0);
+  const double total = static_cast<double>(ratio.count), mean = sum / total;
+  ratio.value = -mean;
+  if (values.size() < 2) return ratio;
   double squares = 0;
   for (size_t i = 0; i < values.size(); ++i) {
     const double residual = values[i] - mean * static_cast<double>(counts[i]);
     squares += residual * residual;
   }
   const double n = static_cast<double>(values.size());
-  metric.stderr_ = metric.value * std::sqrt(squares * n / (n - 1)) / total;
-  return metric;
+  ratio.stderr_ = std::sqrt(squares * n / (n - 1)) / total;
+  return ratio;
+}
+
+}  // namespace
+
+Metric perplexity_metric(const std::vector<double>& values, const std::vector<int64_t>& counts,
+                         const std::string& name) {
+  const Ratio ratio = ratio_of(values, counts);
+  const double value = std::exp(ratio.value);
+  return {name, value, ratio.stderr_ < 0 ? -1 : value * ratio.stderr_, ratio.count};
+}
+
+Metric bits_metric(const std::string& name, const std::vector<double>& values,
+                   const std::vector<int64_t>& counts) {
+  const Ratio ratio = ratio_of(values, counts);
+  return {name, ratio.value / std::numbers::ln2, ratio.stderr_ < 0 ? -1 : ratio.stderr_ / std::numbers::ln2,
+          ratio.count};
+}
+
+Metric pooled_metric(const std::string& name, const std::vector<Metric>& parts) {
+  PTQ_CHECK(!parts.empty());
+  Metric result{name, 0, -1, 0};
+  double sum = 0, squares = 0;
+  bool known = true;
+  for (const Metric& part : parts) {
+    const double n = static_cast<double>(part.count);
+    sum += part.value * n;
+    squares += (n - 1) * n * part.stderr_ * part.stderr_;
+    known = known && part.stderr_ >= 0;
+    result.count += part.count;
+  }
+  const double total = static_cast<double>(result.count);
+  result.value = sum / total;
+  if (known) result.stderr_ = std::sqrt(squares / (total - static_cast<double>(parts.size())) / total);
+  return result;
 }
 
 void check_scores(const std::vector<Score>& scores, size_t expected) {

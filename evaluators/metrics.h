@@ -12,10 +12,18 @@ namespace ptq {
 Metric mean_metric(const std::string& name, const std::vector<double>& values);
 
 // exp(-sum of values / sum of counts), where values[i] is the log-likelihood of a part with counts[i] scored
-// tokens, with the delta method's standard error: the value times the standard error of the ratio estimator
-// over parts. Parts of equal counts: value * standard error of the parts' mean. -1 for fewer than two parts.
-// Metric::count is the sum of counts.
-Metric perplexity_metric(const std::vector<double>& values, const std::vector<int64_t>& counts);
+// tokens (or words, bytes), with the delta method's standard error: the value times the standard error of the
+// ratio estimator over parts. Parts of equal counts: value * standard error of the parts' mean. -1 for fewer
+// than two parts. Metric::count is the sum of counts, which is positive.
+Metric perplexity_metric(const std::vector<double>& values, const std::vector<int64_t>& counts,
+                         const std::string& name = "perplexity");
+// The logarithm of that to base 2: bits of the text a byte, where counts are bytes.
+Metric bits_metric(const std::string& name, const std::vector<double>& values,
+                   const std::vector<int64_t>& counts);
+// A group of tasks as one, as lm-eval's groups: each task's mean weighted by its documents; pooled standard
+// error sqrt(sum (n - 1) n se^2 / (N - tasks) / N), which overlooks differences between tasks; -1 where a
+// task has none.
+Metric pooled_metric(const std::string& name, const std::vector<Metric>& parts);
 
 // Throws UserError when a score is not a number: the model's weights or activations are broken. PTQ_CHECKs
 // the count.

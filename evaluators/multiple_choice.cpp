@@ -1,18 +1,19 @@
 #include "evaluators/multiple_choice.h"
 
-#include <cmath>
 #include <limits>
 
 #include "evaluators/metrics.h"
-#include "evaluators/request_builder.h"
+#include "evaluators/prompt.h"
+#include "evaluators/python_text.h"
 
 namespace ptq {
 namespace {
 
-std::string solved(const ChoiceItem& item) {
-  if (!item.choices_in_context) return item.question + " " + item.choices[item.gold] + "\n\n";
-  const std::string& context = item.choices[item.gold];
-  return item.ending.empty() ? context : context + " " + item.ending + "\n\n";
+Example solved(const ChoiceItem& item) {
+  const std::string& choice = item.choices[item.gold];
+  if (!item.choices_in_context) return {item.question, choice};
+  if (item.ending.empty()) return {choice, std::nullopt};
+  return {choice, item.ending};
 }
 
 size_t first_largest(const std::vector<double>& values) {
@@ -24,55 +25,77 @@ size_t first_largest(const std::vector<double>& values) {
 
 class MultipleChoice : public Task {
  public:
-  MultipleChoice(const TaskInput& input, const MultipleChoiceOptions& options) : acc_norm_(options.acc_norm) {
-    const std::vector<JsonDocument> documents = task_documents(input.spec, options.keep);
-    Shots shots(input.spec, options.shot_order, options.keep,
+  MultipleChoice(const TaskInput& input, const MultipleChoiceOptions& options, TaskDocuments documents,
+                 RequestBuilder& builder)
+      : by_length_(options.by_length) {
+    Shots shots(input.spec, options.shot_order, std::move(documents.pool),
                 [&](const JsonDocument& document) { return solved(options.parse(Fields(document))); });
-    RequestBuilder builder(input);
-    for (const JsonDocument& document : documents) {
+    const Prompt prompt(input);
+    for (const JsonDocument& document : documents.asked) {
       const ChoiceItem item = options.parse(Fields(document));
-      add(item, options.description + shots.before(document), builder, document);
+      const std::vector<Example> examples = shots.before(document);
+      add(
+          item,
+          [&](const std::string& question) {
+            return prompt.context(options.description, examples, question);
+          },
+          prompt.delimiter(), builder, document);
     }
   }
+  void set_counts(const RequestCounts& counts) { counts_ = counts; }
 
   std::vector<Request> requests() const override { return requests_; }
   std::string token_digest() const override { return digest_requests(requests_); }
 
   std::vector<Metric> metrics(const std::vector<Score>& scores) const override {
     check_scores(scores, requests_.size());
-    std::vector<double> acc, acc_norm;
+    std::vector<double> acc, acc_norm, acc_bytes;
     for (const Asked& asked : asked_) {
-      std::vector<double> plain, by_length;
+      std::vector<double> plain, norm, bytes;
       for (size_t i = 0; i < asked.request.size(); ++i) {
         const double value = scores[asked.request[i]].log_likelihood;
-        plain.push_back(value);
         // A choice without text has no normalised likelihood: never chosen.
-        by_length.push_back(asked.length[i] > 0 ? value / asked.length[i]
-                                                : -std::numeric_limits<double>::infinity());
+        const auto over = [&](double length) {
+          return length > 0 ? value / length : -std::numeric_limits<double>::infinity();
+        };
+        plain.push_back(value);
+        norm.push_back(over(asked.code_points[i]));
+        bytes.push_back(over(asked.bytes[i]));
       }
-      acc.push_back(first_largest(plain) == asked.gold ? 1.0 : 0.0);
-      acc_norm.push_back(first_largest(by_length) == asked.gold ? 1.0 : 0.0);
+      const auto right = [&](const std::vector<double>& values) {
+        return first_largest(values) == asked.gold ? 1.0 : 0.0;
+      };
+      acc.push_back(right(plain));
+      acc_norm.push_back(right(norm));
+      acc_bytes.push_back(right(bytes));
     }
     std::vector<Metric> result = {mean_metric("acc", acc)};
-    if (acc_norm_) result.push_back(mean_metric("acc_norm", acc_norm));
+    if (by_length_) {
+      result.push_back(mean_metric("acc_norm", acc_norm));
+      result.push_back(mean_metric("acc_bytes", acc_bytes));
+    }
+    append_truncated(result, counts_);
     return result;
   }
 
  private:
   struct Asked {
-    std::vector<size_t> request;  // of each choice
-    std::vector<double> length;   // code points of each choice
+    std::vector<size_t> request;             // of each choice
+    std::vector<double> code_points, bytes;  // of each choice
     size_t gold = 0;
   };
 
-  void add(const ChoiceItem& item, const std::string& before, RequestBuilder& builder,
-           const JsonDocument& document) {
+  void add(const ChoiceItem& item, const std::function<std::string(const std::string&)>& context,
+           const std::string& delimiter, RequestBuilder& builder, const JsonDocument& document) {
     Asked asked;
     asked.gold = item.gold;
     const size_t first = requests_.size();
+    std::string before;
     for (const std::string& choice : item.choices) {
-      Request request = builder.build(before + (item.choices_in_context ? choice : item.question),
-                                      " " + (item.choices_in_context ? item.ending : choice), document);
+      if (item.choices_in_context || before.empty())
+        before = context(item.choices_in_context ? choice : item.question);
+      Request request =
+          builder.build(before, delimiter + (item.choices_in_context ? item.ending : choice), document);
       // Choices that come to the same ids share one request, so that a tie is a tie to the last bit.
       size_t index = first;
       while (index < requests_.size() &&
@@ -80,23 +103,37 @@ class MultipleChoice : public Task {
         ++index;
       if (index == requests_.size()) requests_.push_back(std::move(request));
       asked.request.push_back(index);
-      asked.length.push_back(static_cast<double>(count_code_points(choice)));
+      asked.code_points.push_back(static_cast<double>(count_code_points(choice)));
+      asked.bytes.push_back(static_cast<double>(choice.size()));
     }
     asked_.push_back(std::move(asked));
   }
 
-  bool acc_norm_;
+  bool by_length_;
+  RequestCounts counts_;
   std::vector<Request> requests_;
   std::vector<Asked> asked_;
 };
 
 }  // namespace
 
+std::unique_ptr<Task> make_multiple_choice(const TaskInput& input, const MultipleChoiceOptions& options,
+                                           TaskDocuments documents, RequestBuilder& builder) {
+  return std::make_unique<MultipleChoice>(input, options, std::move(documents), builder);
+}
+
 TaskEntry multiple_choice_entry(const std::string& help, const MultipleChoiceOptions& options) {
   TaskEntry entry;
   entry.help = help;
+  if (options.by_length) entry.version = 2;  // acc_bytes
   entry.main_metric = "acc";
-  entry.make = [options](const TaskInput& input) { return std::make_unique<MultipleChoice>(input, options); };
+  entry.make = [options](const TaskInput& input) {
+    RequestBuilder builder(input);
+    auto task =
+        std::make_unique<MultipleChoice>(input, options, read_documents(input.spec, options.keep), builder);
+    task->set_counts(builder.finish());
+    return task;
+  };
   return entry;
 }
 

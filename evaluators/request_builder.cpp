@@ -1,48 +1,16 @@
 #include "evaluators/request_builder.h"
 
-#include <algorithm>
-
 #include "core/error.h"
+#include "core/log.h"
 #include "core/sha256.h"
-#include "models/tokenizer/utf8.h"
+#include "evaluators/python_text.h"
 
 namespace ptq {
-namespace {
-
-bool is_python_space(uint32_t c) {
-  return (c >= 0x09 && c <= 0x0D) || (c >= 0x1C && c <= 0x20) || c == 0x85 || c == 0xA0 || c == 0x1680 ||
-         (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F ||
-         c == 0x3000;
-}
-
-}  // namespace
-
-size_t length_without_trailing_space(std::string_view text) {
-  while (!text.empty()) {
-    const tokenizer::CodePoint last = tokenizer::last_code_point(text);
-    if (!is_python_space(last.value)) break;
-    text.remove_suffix(last.bytes);
-  }
-  return text.size();
-}
-
-std::string stripped(std::string_view text) {
-  text = text.substr(0, length_without_trailing_space(text));
-  while (!text.empty()) {
-    const tokenizer::CodePoint first = tokenizer::code_point_at(text, 0);
-    if (!is_python_space(first.value)) break;
-    text.remove_prefix(first.bytes);
-  }
-  return std::string(text);
-}
-
-size_t count_code_points(std::string_view text) {
-  return static_cast<size_t>(std::count_if(
-      text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
-}
-
 RequestBuilder::RequestBuilder(const TaskInput& input)
-    : tokenizer_(input.tokenizer), max_positions_(input.max_positions), prefix_(input.tokenizer.bos_id()) {
+    : tokenizer_(input.tokenizer),
+      task_(input.spec.task),
+      max_positions_(input.max_positions),
+      prefix_(input.tokenizer.bos_id()) {
   PTQ_CHECK(max_positions_ >= 1);
   if (!prefix_) prefix_ = tokenizer_.eos_id();
   if (prefix_) prefix_text_ = tokenizer_.decode(std::vector<int32_t>{*prefix_}, false);
@@ -89,10 +57,26 @@ Request RequestBuilder::build(std::string context, std::string continuation, con
     fail("a continuation has " + std::to_string(scored) + " tokens; the model has " +
          std::to_string(max_positions_) + " positions");
   const size_t longest = static_cast<size_t>(max_positions_) + 1;
-  if (request.ids.size() > longest)
+  ++counts_.built;
+  if (request.ids.size() > longest) {
+    ++counts_.truncated;
     request.ids.erase(request.ids.begin(), request.ids.end() - static_cast<int64_t>(longest));
+  }
   request.from = static_cast<int64_t>(request.ids.size() - scored);
   return request;
+}
+
+RequestCounts RequestBuilder::finish() const {
+  if (counts_.truncated > 0)
+    log_warning(task_ + ": " + std::to_string(counts_.truncated) + " of " + std::to_string(counts_.built) +
+                " requests are longer than the model's " + std::to_string(max_positions_) +
+                " positions; their contexts are cut at the left");
+  return counts_;
+}
+
+void append_truncated(std::vector<Metric>& metrics, const RequestCounts& counts) {
+  if (counts.truncated > 0)
+    metrics.push_back({"truncated", static_cast<double>(counts.truncated), -1, counts.built});
 }
 
 std::string digest_requests(const std::vector<Request>& requests) {

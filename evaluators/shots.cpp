@@ -3,48 +3,87 @@
 #include <numeric>
 
 #include "core/error.h"
+#include "evaluators/fields.h"
 
 namespace ptq {
 namespace {
 
 constexpr uint64_t kSeed = 1234;  // lm-eval's default for few-shot draws
 
-std::vector<JsonDocument> kept_documents(const std::string& path, const DocumentFilter& keep) {
-  std::vector<JsonDocument> documents = read_jsonl(path);
-  if (keep) std::erase_if(documents, [&](const JsonDocument& document) { return !keep(document); });
-  return documents;
+void check(const EvaluationSpec& spec) {
+  if (spec.limit < 0)
+    throw UserError("limit is " + std::to_string(spec.limit) + "; allowed: 0 (all) or more");
+  if (spec.shots < 0) throw UserError("shots is " + std::to_string(spec.shots) + "; allowed: 0 or more");
+}
+
+const std::string& pool_path(const EvaluationSpec& spec) {
+  return spec.fewshot_path.empty() ? spec.path : spec.fewshot_path;
+}
+
+bool below_limit(const EvaluationSpec& spec, const std::vector<JsonDocument>& asked) {
+  return spec.limit == 0 || asked.size() < static_cast<size_t>(spec.limit);
+}
+
+// The documents of what is asked, then of what shots are drawn from, each given away to one of the two.
+void for_each_document(const EvaluationSpec& spec, const std::function<void(JsonDocument&&)>& ask,
+                       const std::function<void(JsonDocument&&)>& offer) {
+  check(spec);
+  std::vector<JsonDocument> documents = read_jsonl(spec.path);
+  if (spec.shots > 0 && spec.fewshot_path.empty())
+    for (const JsonDocument& document : documents) offer(JsonDocument(document));
+  for (JsonDocument& document : documents) ask(std::move(document));
+  if (spec.shots > 0 && !spec.fewshot_path.empty())
+    for (JsonDocument& document : read_jsonl(spec.fewshot_path)) offer(std::move(document));
 }
 
 }  // namespace
 
-std::vector<JsonDocument> task_documents(const EvaluationSpec& spec, const DocumentFilter& keep) {
-  if (spec.limit < 0)
-    throw UserError("limit is " + std::to_string(spec.limit) + "; allowed: 0 (all) or more");
-  if (spec.shots < 0) throw UserError("shots is " + std::to_string(spec.shots) + "; allowed: 0 or more");
-  std::vector<JsonDocument> documents = kept_documents(spec.path, keep);
-  if (documents.empty())
+TaskDocuments read_documents(const EvaluationSpec& spec, const DocumentFilter& keep) {
+  TaskDocuments result;
+  for_each_document(
+      spec,
+      [&](JsonDocument&& document) {
+        if ((!keep || keep(document)) && below_limit(spec, result.asked))
+          result.asked.push_back(std::move(document));
+      },
+      [&](JsonDocument&& document) {
+        if (!keep || keep(document)) result.pool.push_back(std::move(document));
+      });
+  if (result.asked.empty())
     throw UserError(Where{spec.path, 0, ""}, "no documents for task '" + spec.task + "'");
-  if (spec.limit > 0 && static_cast<size_t>(spec.limit) < documents.size())
-    documents.resize(static_cast<size_t>(spec.limit));
-  return documents;
+  return result;
 }
 
-Shots::Shots(const EvaluationSpec& spec, ShotOrder order, const DocumentFilter& keep,
-             std::function<std::string(const JsonDocument&)> render)
+std::map<std::string, TaskDocuments> read_documents_by(const EvaluationSpec& spec, const std::string& field) {
+  std::map<std::string, TaskDocuments> result;
+  const auto part = [&](const JsonDocument& document) -> TaskDocuments& {
+    return result[Fields(document).text(field)];
+  };
+  for_each_document(
+      spec,
+      [&](JsonDocument&& document) {
+        TaskDocuments& documents = part(document);
+        if (below_limit(spec, documents.asked)) documents.asked.push_back(std::move(document));
+      },
+      [&](JsonDocument&& document) { part(document).pool.push_back(std::move(document)); });
+  return result;
+}
+
+Shots::Shots(const EvaluationSpec& spec, ShotOrder order, std::vector<JsonDocument> pool,
+             std::function<Example(const JsonDocument&)> solve)
     : count_(static_cast<size_t>(spec.shots)),
       order_(order),
       exclude_self_(spec.fewshot_path.empty()),
-      path_(exclude_self_ ? spec.path : spec.fewshot_path),
-      render_(std::move(render)),
-      random_(kSeed) {
-  if (count_ > 0) pool_ = kept_documents(path_, keep);
-}
+      path_(pool_path(spec)),
+      pool_(std::move(pool)),
+      solve_(std::move(solve)),
+      random_(kSeed) {}
 
-std::string Shots::before(const JsonDocument& document) {
-  std::string text;
-  if (count_ == 0) return text;
-  for (const size_t i : draw(document)) text += render_(pool_[i]);
-  return text;
+std::vector<Example> Shots::before(const JsonDocument& document) {
+  std::vector<Example> examples;
+  if (count_ == 0) return examples;
+  for (const size_t i : draw(document)) examples.push_back(solve_(pool_[i]));
+  return examples;
 }
 
 std::vector<size_t> Shots::draw(const JsonDocument& document) {

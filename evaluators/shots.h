@@ -1,12 +1,14 @@
-// Shots: solved examples before a question, drawn and joined as lm-eval 0.4.13 does.
+// Shots: solved examples before a question, drawn as lm-eval 0.4.13 does.
 #pragma once
 
 #include <functional>
+#include <map>
 #include <string>
 #include <vector>
 
 #include "core/python_random.h"
 #include "datasets/text.h"
+#include "evaluators/prompt.h"
 #include "evaluators/task.h"
 
 namespace ptq {
@@ -17,21 +19,28 @@ enum class ShotOrder { random, first };
 
 using DocumentFilter = std::function<bool(const JsonDocument&)>;
 
-// The documents of spec.path that pass `keep` (empty: all), at most spec.limit. Throws UserError when there
-// is none, and for a negative limit or number of shots.
-std::vector<JsonDocument> task_documents(const EvaluationSpec& spec, const DocumentFilter& keep);
+struct TaskDocuments {
+  std::vector<JsonDocument> asked;
+  std::vector<JsonDocument> pool;  // what shots are drawn from; empty when there are none
+};
+
+// The documents of spec.path that pass `keep` (empty: all), at most spec.limit; and spec.fewshot_path's, or
+// when that is empty spec.path's, all of them. Throws UserError when there is none to ask, and for a negative
+// limit or number of shots.
+TaskDocuments read_documents(const EvaluationSpec& spec, const DocumentFilter& keep = {});
+// The same for each value of the string under `field`, read once; the limit holds for each.
+std::map<std::string, TaskDocuments> read_documents_by(const EvaluationSpec& spec, const std::string& field);
 
 class Shots {
  public:
-  // render: a solved document's text, with what parts it from the next. The pool is spec.fewshot_path's
-  // documents, or when that is empty spec.path's (all, not only the first `limit`); then the document in
-  // question is left out of its own shots.
-  Shots(const EvaluationSpec& spec, ShotOrder order, const DocumentFilter& keep,
-        std::function<std::string(const JsonDocument&)> render);
+  // solve: a document with its answer. Without spec.fewshot_path the document in question is left out of its
+  // own shots.
+  Shots(const EvaluationSpec& spec, ShotOrder order, std::vector<JsonDocument> pool,
+        std::function<Example(const JsonDocument&)> solve);
 
-  // The text before `document`'s own question. Call once for each document, in order: the draws follow one
-  // another. Throws UserError when the pool is too small.
-  std::string before(const JsonDocument& document);
+  // The examples before `document`'s own question. Call once for each document, in order: the draws follow
+  // one another. Throws UserError when the pool is too small.
+  std::vector<Example> before(const JsonDocument& document);
 
  private:
   std::vector<size_t> draw(const JsonDocument& document);
@@ -41,7 +50,7 @@ class Shots {
   bool exclude_self_;
   std::string path_;
   std::vector<JsonDocument> pool_;
-  std::function<std::string(const JsonDocument&)> render_;
+  std::function<Example(const JsonDocument&)> solve_;
   PythonRandom random_;
 };
 

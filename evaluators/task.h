@@ -40,6 +40,10 @@ struct EvaluationSpec {
   int64_t limit = 0;  // first documents only; 0: all
   int64_t shots = 0;
   std::string fewshot_path;  // documents that shots are drawn from; "": path
+  // "": plain text; auto: as the checkpoint's own chat template says; else a name of chat_template_names(),
+  // for a checkpoint without one. Shots are turns of the conversation, or one text with the question.
+  std::string chat_template;
+  bool fewshot_as_multiturn = true;
   // perplexity only: the named protocol (evaluators/windows.h)
   std::string protocol = "windows";
   int64_t window = 2048, stride = 0 /* 0: window */, windows = 0 /* most windows; 0: all */;
@@ -48,7 +52,8 @@ struct EvaluationSpec {
 struct TaskInput {
   const EvaluationSpec& spec;
   const Tokenizer& tokenizer;
-  int64_t max_positions;  // the model's longest sequence
+  int64_t max_positions;    // the model's longest sequence
+  std::string model_dir{};  // where a chat template is read, when the evaluation asks for one
 };
 
 class Task {
@@ -64,7 +69,7 @@ class Task {
 struct TaskEntry {
   std::string help;
   int version = 1;          // raised when prompts or metrics change; part of the key
-  std::string main_metric;  // what a table shows by default: perplexity, acc, acc_norm
+  std::string main_metric;  // what a table shows by default: perplexity, acc, word_perplexity
   bool lower_is_better = false;
   bool is_text = false;  // reads a text file instead of JSON lines
   std::function<std::unique_ptr<Task>(const TaskInput&)> make;

@@ -13,12 +13,12 @@ namespace ptq {
 namespace {
 
 struct Options {
-  std::string model, method, calibration, text, task, data, fewshot;
+  std::string model, method, calibration, text, task, data, fewshot, chat_template;
   std::string dtype = "float32", device = "cpu", preset = "windows", protocol = "windows";
   int64_t samples = 128, length = 512, seed = 0;
   int64_t window = 2048, windows = 0, stride = 0, limit = 0, shots = 0;
   int threads = 0;
-  bool json = false, progress = false;
+  bool json = false, progress = false, singleturn = false;
   std::vector<std::string> assignments;
 };
 
@@ -47,6 +47,8 @@ Experiment make_experiment(const Options& o, int threads) {
   } else {
     evaluation = {{"task", o.task}, {"documents", o.data}, {"limit", o.limit}, {"shots", o.shots}};
     if (!o.fewshot.empty()) evaluation["fewshot"] = o.fewshot;
+    if (!o.chat_template.empty())
+      evaluation.update({{"chat_template", o.chat_template}, {"fewshot_as_multiturn", !o.singleturn}});
   }
   e["evaluation"] = {evaluation};
   return read_experiment(std::move(document), {.profile = "", .assignments = o.assignments});
@@ -154,6 +156,11 @@ Command add_eval(CLI::App& program) {
   app->add_option("--limit", o->limit, "First documents only; 0: all")->capture_default_str();
   app->add_option("--shots", o->shots, "Solved examples before each question")->capture_default_str();
   app->add_option("--fewshot", o->fewshot, "Documents that examples are drawn from; default: --data");
+  app->add_option("--chat-template", o->chat_template,
+                  "auto: the checkpoint's own chat template; or a name, for a checkpoint without one");
+  app->add_flag("--fewshot-as-one-turn", o->singleturn,
+                "With --chat-template: examples and question in one message instead of turns")
+      ->needs("--chat-template");
   app->add_option("--dtype", o->dtype, "float32 or bfloat16")->capture_default_str();
   app->add_option("--device", o->device, "cpu, cuda (one GPU a rank) or auto")->capture_default_str();
   app->add_option("--threads", o->threads, "Threads a rank; default: all cores");

@@ -124,9 +124,10 @@ void read_quantization(const YamlDocument& document, Experiment& e) {
 
 void read_evaluation(const YamlDocument& document, const PathResolver& resolver, Experiment& e) {
   for (const auto& [path, value] : elements(document, "evaluation")) {
-    const YamlMap f(document, value, path,
-                    {"name", "task", "corpus", "documents", "split", "window", "stride", "windows",
-                     "protocol", "limit", "shots", "fewshot", "metric"});
+    const YamlMap f(
+        document, value, path,
+        {"name", "task", "corpus", "documents", "split", "window", "stride", "windows", "protocol", "limit",
+         "shots", "fewshot", "chat_template", "fewshot_as_multiturn", "metric"});
     EvaluationEntry entry;
     EvaluationSpec& spec = entry.spec;
     spec.task = f.text("task");
@@ -137,7 +138,7 @@ void read_evaluation(const YamlDocument& document, const PathResolver& resolver,
         if (f.has(key)) f.fail(key, "is not read by " + spec.task + ": " + reason);
     };
     if (task->is_text) {
-      refuse({"documents", "limit", "shots", "fewshot"},
+      refuse({"documents", "limit", "shots", "fewshot", "chat_template", "fewshot_as_multiturn"},
              "it scores windows of a text (corpus, window, stride, windows, protocol)");
       entry.source = f.text("corpus");
       entry.split = f.text("split", "test");
@@ -148,7 +149,7 @@ void read_evaluation(const YamlDocument& document, const PathResolver& resolver,
       spec.windows = f.integer("windows", 0, 0, int64_t{1} << 40);
     } else {
       refuse({"corpus", "split", "window", "stride", "windows", "protocol"},
-             "it scores documents (documents, limit, shots, fewshot)");
+             "it scores documents (documents, limit, shots, fewshot, chat_template)");
       entry.source = f.text("documents");
       spec.path = resolver.documents(f.path("documents"), entry.source);
       spec.limit = f.integer("limit", 0, 0, int64_t{1} << 40);
@@ -157,6 +158,10 @@ void read_evaluation(const YamlDocument& document, const PathResolver& resolver,
         entry.fewshot = f.text("fewshot");
         spec.fewshot_path = resolver.documents(f.path("fewshot"), entry.fewshot);
       }
+      spec.chat_template = f.text("chat_template", "");
+      if (f.has("fewshot_as_multiturn") && spec.chat_template.empty())
+        f.fail("fewshot_as_multiturn", "is read with chat_template only");
+      spec.fewshot_as_multiturn = f.boolean("fewshot_as_multiturn", true);
     }
     entry.metric = f.text("metric", task->main_metric);
     spec.name = f.text("name", task->is_text && value.at("corpus").is_string()

@@ -92,6 +92,9 @@ Json describe(const Experiment& e, const Position& p) {
                 {"windows", v.spec.windows}});
   } else {
     out.update({{"limit", v.spec.limit}, {"shots", v.spec.shots}, {"fewshot", v.fewshot}});
+    if (!v.spec.chat_template.empty())
+      out.update(
+          {{"chat_template", v.spec.chat_template}, {"fewshot_as_multiturn", v.spec.fewshot_as_multiturn}});
   }
   return d;
 }

@@ -11,6 +11,8 @@ Json to_json(const EvaluationSpec& s) {
           {"limit", s.limit},
           {"shots", s.shots},
           {"fewshot_path", s.fewshot_path},
+          {"chat_template", s.chat_template},
+          {"fewshot_as_multiturn", s.fewshot_as_multiturn},
           {"protocol", s.protocol},
           {"window", s.window},
           {"stride", s.stride},
@@ -24,6 +26,8 @@ EvaluationSpec evaluation_from_json(const Json& v) {
   s.limit = v.at("limit");
   s.shots = v.at("shots");
   s.fewshot_path = v.at("fewshot_path");
+  s.chat_template = v.at("chat_template");
+  s.fewshot_as_multiturn = v.at("fewshot_as_multiturn");
   s.protocol = v.at("protocol");
   s.window = v.at("window");
   s.stride = v.at("stride");
@@ -78,7 +82,7 @@ std::shared_ptr<const PreparedEvaluation> Resources::evaluation(const std::strin
     auto prepared = std::make_shared<PreparedEvaluation>();
     prepared->spec = spec;
     const auto words = tokenizer(dir);
-    const TaskInput input{prepared->spec, *words, checkpoint(dir)->config().max_positions};
+    const TaskInput input{prepared->spec, *words, checkpoint(dir)->config().max_positions, dir};
     prepared->task = TaskRegistry::get().find(spec.task)->make(input);
     prepared->requests = prepared->task->requests();
     prepared->batches = plan_batches(prepared->requests);

@@ -57,7 +57,7 @@ Labels labels(const Experiment& e, const Position& p, const std::vector<std::str
   for (const auto& axis : axes) {
     std::string label = axis_label(e, p, axis);
     if (!p.method && (axis == "quantization" || axis == "methods")) {
-      if (named) label = "-";
+      if (named) label.assign(1, '-');
       named = true;
     }
     result.push_back(label);
@@ -131,8 +131,9 @@ Table make_table(const Experiment& e, const std::vector<CellRow>& rows) {
     const std::string& metric = metric_of(e, p);
     const TaskEntry* task = TaskRegistry::get().find(e.evaluation[p.evaluation].spec.task);
     if (column == lower.size()) {
-      lower.push_back(metric == task->main_metric ? task->lower_is_better
-                                                  : metric.find("perplexity") != std::string::npos);
+      lower.push_back(metric == task->main_metric
+                          ? task->lower_is_better
+                          : metric.find("perplexity") != std::string::npos || metric == "bits_per_byte");
       percent.push_back(metric.rfind("acc", 0) == 0);
     }
 

@@ -9,7 +9,7 @@ namespace {
 ChoiceItem parse(const Fields& fields) {
   ChoiceItem item;
   item.question = "Question: " + fields.text("question") + "\nAnswer:";
-  item.choices = fields.texts("choices.text");
+  item.choices = fields.choices("choices.text");
   item.gold = fields.labelled("choices.label", "answerKey", item.choices.size());
   return item;
 }

@@ -9,13 +9,14 @@ ChoiceItem parse(const Fields& fields) {
   ChoiceItem item;
   item.question = fields.text("passage") + "\nQuestion: " + fields.text("question") + "?\nAnswer:";
   item.choices = {"no", "yes"};
-  item.gold = fields.has("answer") && !fields.has("label") ? fields.boolean("answer") : fields.index("label", 2);
+  item.gold =
+      fields.has("answer") && !fields.has("label") ? fields.boolean("answer") : fields.index("label", 2);
   return item;
 }
 
 const TaskRegistry::Registration registration("boolq",
                                               multiple_choice_entry("BoolQ: yes or no about a passage",
-                                                                    {.parse = parse, .acc_norm = false}));
+                                                                    {.parse = parse, .by_length = false}));
 
 }  // namespace
 }  // namespace ptq

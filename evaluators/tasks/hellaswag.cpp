@@ -2,19 +2,11 @@
 #include <utf8proc.h>
 
 #include "evaluators/multiple_choice.h"
-#include "evaluators/request_builder.h"
+#include "evaluators/python_text.h"
 #include "models/tokenizer/utf8.h"
 
 namespace ptq {
 namespace {
-
-std::string replaced(const std::string& text, const std::string& from, const std::string& to) {
-  std::string result;
-  size_t begin = 0;
-  for (size_t at; (at = text.find(from, begin)) != std::string::npos; begin = at + from.size())
-    result += text.substr(begin, at - begin) + to;
-  return result + text.substr(begin);
-}
 
 // The part of the documents that comes from WikiHow is full of "[title]" and other marks in brackets (on one
 // line).
@@ -52,7 +44,7 @@ ChoiceItem parse(const Fields& fields) {
   ChoiceItem item;
   item.question = without_marks(fields.text("activity_label") + ": " + fields.text("ctx_a") + " " +
                                 capitalized(fields.text("ctx_b")));
-  for (const std::string& ending : fields.texts("endings")) item.choices.push_back(without_marks(ending));
+  for (const std::string& ending : fields.choices("endings")) item.choices.push_back(without_marks(ending));
   item.gold = fields.index("label", item.choices.size());
   return item;
 }

@@ -7,7 +7,7 @@ namespace {
 ChoiceItem parse(const Fields& fields) {
   ChoiceItem item;
   item.question = "Question: " + fields.text("goal") + "\nAnswer:";
-  item.choices = {fields.text("sol1"), fields.text("sol2")};
+  item.choices = {fields.choice("sol1"), fields.choice("sol2")};
   item.gold = fields.index("label", 2);
   return item;
 }

@@ -2,7 +2,7 @@
 // with either name put in is the context, and the likelihood of the sentence's rest decides. Fields:
 // sentence, option1, option2, answer.
 #include "evaluators/multiple_choice.h"
-#include "evaluators/request_builder.h"
+#include "evaluators/python_text.h"
 
 namespace ptq {
 namespace {
@@ -14,7 +14,7 @@ ChoiceItem parse(const Fields& fields) {
   ChoiceItem item;
   item.choices_in_context = true;
   for (const char* option : {"option1", "option2"})
-    item.choices.push_back(sentence.substr(0, blank) + fields.text(option));
+    item.choices.push_back(sentence.substr(0, blank) + fields.choice(option));
   item.ending = stripped(sentence.substr(blank + 1));
   const std::string& answer = fields.text("answer");
   if (answer != "1" && answer != "2") fields.fail("answer", "is '" + answer + "'; allowed: \"1\", \"2\"");
@@ -24,7 +24,7 @@ ChoiceItem parse(const Fields& fields) {
 
 const TaskRegistry::Registration registration("winogrande",
                                               multiple_choice_entry("WinoGrande: who a pronoun stands for",
-                                                                    {.parse = parse, .acc_norm = false}));
+                                                                    {.parse = parse, .by_length = false}));
 
 }  // namespace
 }  // namespace ptq
