@@ -5,6 +5,7 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <optional>
 
 #include "core/error.h"
 #include "models/tokenizer/utf8.h"
@@ -72,6 +73,28 @@ JsonDocument parse_document(std::string_view text, const std::string& path, int 
   return document;
 }
 
+// Where `marker` stands in a document: "choices.text[1]", and what the caller put before; none when nowhere.
+std::optional<std::string> place_of(const std::string& marker, const Json& value, const std::string& path) {
+  if (value.is_string() && value.get_ref<const std::string&>().find(marker) != std::string::npos) return path;
+  if (value.is_array())
+    for (size_t i = 0; i < value.size(); ++i)
+      if (auto place = place_of(marker, value[i], path + "[" + std::to_string(i) + "]")) return place;
+  if (value.is_object())
+    for (const auto& [key, inner] : value.items())
+      if (auto place = place_of(marker, inner, path.empty() ? key : path + "." + key)) return place;
+  return std::nullopt;
+}
+
+// The field of a row whose text breaks at byte `at`; "" when that cannot be told.
+std::string broken_field(std::string_view row, size_t at) {
+  const std::string marker = "\uFDD0";  // a noncharacter, which no text has
+  const std::string whole =
+      std::string(row.substr(0, at)) + marker + tokenizer::replace_invalid_utf8(row.substr(at));
+  if (json_depth(whole) > kMaxDepth) return "";
+  const Json value = Json::parse(whole, nullptr, false);
+  return value.is_discarded() ? "" : place_of(marker, value, "").value_or("");
+}
+
 }  // namespace
 
 std::string read_text(const std::string& path) {
@@ -90,7 +113,7 @@ std::vector<JsonDocument> read_jsonl(const std::string& path) {
     const std::string_view row = std::string_view(text).substr(begin, end - begin);
     ++line;
     if (const size_t valid = tokenizer::valid_utf8_prefix(row); valid < row.size())
-      throw UserError(Where{path, line, ""},
+      throw UserError(Where{path, line, broken_field(row, valid)},
                       "not UTF-8 at byte " + std::to_string(begin + valid) + " of the file");
     if (row.find_first_not_of(" \t\r") != std::string_view::npos)
       documents.push_back(parse_document(row, path, line));

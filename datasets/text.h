@@ -16,8 +16,9 @@ struct JsonDocument {
   std::string file;
   int line = 0;  // from 1
 };
-// One JSON object a line, blank lines skipped. Throws UserError with file and line: not UTF-8, not JSON, not
-// an object, nested deeper than 100 levels (what reads the value later may be recursive).
+// One JSON object a line, blank lines skipped. Throws UserError with file and line: not UTF-8 (with the field
+// where it can be told), not JSON, not an object, nested deeper than 100 levels (what reads the value later may
+// be recursive).
 std::vector<JsonDocument> read_jsonl(const std::string& path);
 
 // The text of a corpus: the file as it is or, when the name ends in .jsonl, the strings under `text` of its
