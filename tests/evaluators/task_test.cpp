@@ -8,7 +8,7 @@
 #include <fstream>
 
 #include "core/error.h"
-#include "evaluators/request_builder.h"
+#include "evaluators/python_text.h"
 #include "tests/support/paths.h"
 
 namespace ptq {
@@ -62,29 +62,36 @@ TEST(Registry, TasksAreTheseAndNoOthers) {
   std::vector<std::string> names = TaskRegistry::get().names();
   const size_t all = names.size();
   std::erase_if(names, [](const std::string& name) { return name.starts_with("mmlu_"); });
-  EXPECT_EQ(all - names.size(), 57u);
-  EXPECT_EQ(names, (std::vector<std::string>{"arc_challenge", "arc_easy", "boolq", "hellaswag",
-                                             "lambada_openai", "openbookqa", "perplexity", "piqa",
-                                             "truthfulqa_mc1", "truthfulqa_mc2", "winogrande"}));
-  for (const std::string& name : names) {
+  EXPECT_EQ(all - names.size(), 57u + 4u);  // subjects and groups
+  EXPECT_EQ(names, (std::vector<std::string>{"arc_challenge", "arc_easy", "boolq", "commonsense_qa",
+                                             "hellaswag", "lambada_openai", "lambada_standard", "mmlu",
+                                             "openbookqa", "perplexity", "piqa", "rte", "sglue_rte",
+                                             "truthfulqa_mc1", "truthfulqa_mc2", "wikitext", "winogrande"}));
+  for (const std::string& name : TaskRegistry::get().names()) {
     const TaskEntry& entry = *TaskRegistry::get().find(name);
     EXPECT_FALSE(entry.help.empty()) << name;
-    EXPECT_EQ(entry.main_metric, name == "perplexity" ? "perplexity" : "acc") << name;
+    EXPECT_EQ(entry.main_metric, name == "perplexity" ? name
+                                 : name == "wikitext" ? "word_perplexity"
+                                                      : "acc")
+        << name;
     EXPECT_EQ(entry.is_text, name == "perplexity") << name;
   }
 }
 
 TEST_F(Tasks, AccIsTheShareOfLikeliestChoicesThatAreRight) {
   // Right, wrong, a tie that goes to the first (right). By length (4 and 6; 4 and 2 code points, not bytes):
-  // -4/4 > -6.3/6 right; -4/4 < -5/6 right; tie -1 > -0.667 no: wrong; -4/4 > -2.5/2: wrong.
+  // -4/4 > -6.3/6 right; -4/4 < -5/6 right; tie -1 > -0.667 no: wrong; -4/4 > -2.5/2: wrong. In bytes the
+  // last choice is 4 long: -4/4 < -2.5/4 right.
   const auto metrics = make("piqa", kPiqa)->metrics(scores({-4, -6.3, -4, -5, -4, -4, -4, -2.5}));
-  ASSERT_EQ(metrics.size(), 2u);
+  ASSERT_EQ(metrics.size(), 3u);
   EXPECT_EQ(metrics[0].name, "acc");
   EXPECT_DOUBLE_EQ(metrics[0].value, 0.75);
   EXPECT_EQ(metrics[0].count, 4);
   EXPECT_DOUBLE_EQ(metrics[0].stderr_, std::sqrt(0.75 * 0.25 / 3));  // sqrt(p (1 - p) / (n - 1))
   EXPECT_EQ(metrics[1].name, "acc_norm");
   EXPECT_DOUBLE_EQ(metrics[1].value, 0.5);
+  EXPECT_EQ(metrics[2].name, "acc_bytes");
+  EXPECT_DOUBLE_EQ(metrics[2].value, 0.75);  // in bytes the last document's choices are 4 and 4 long: right
 }
 
 TEST_F(Tasks, EqualChoicesShareOneRequestAndTheFirstWins) {
@@ -143,6 +150,19 @@ TEST_F(Tasks, LongContextsAreCutFromTheLeft) {
     EXPECT_TRUE(std::equal(requests[i].ids.rbegin(), requests[i].ids.rend(), whole[i].ids.rbegin()));
     EXPECT_EQ(whole[i].ids.size() - whole[i].from, requests[i].ids.size() - requests[i].from);
   }
+}
+
+TEST_F(Tasks, CutContextsAreCounted) {
+  positions_ = 24;
+  const std::string shorter = R"({"goal": "g", "sol1": "a b", "sol2": "c", "label": 0})";
+  const std::string longer =
+      "{\"goal\": \"" + std::string(300, 'q') + "\", \"sol1\": \"a b\", \"sol2\": \"c\", \"label\": 0}";
+  const auto metrics = make("piqa", longer + "\n" + shorter)->metrics(scores({-1, -2, -1, -2}));
+  EXPECT_EQ(metrics.back().name, "truncated");
+  EXPECT_EQ(metrics.back().value, 2);  // the two choices of the first document
+  EXPECT_EQ(metrics.back().count, 4);
+  for (const Metric& metric : make("piqa", shorter)->metrics(scores({-1, -2})))
+    EXPECT_NE(metric.name, "truncated");
 }
 
 TEST_F(Tasks, TooFewDocumentsForTheShotsAreNamed) {
@@ -204,6 +224,34 @@ TEST_F(Tasks, BadDocumentsAreNamedByLineAndField) {
                      R"({"sentence": "a _ b", "option1": "x", "option2": "y", "answer": ""})"),
               HasSubstr(":2: answer: is ''; allowed: \"1\", \"2\""));
   EXPECT_THAT(refusal("boolq", "\n"), HasSubstr("no documents for task 'boolq'"));
+
+  EXPECT_THAT(second("piqa", piqa, R"({"goal": "g", "sol1": "a", "sol2": " \n", "label": 0})"),
+              HasSubstr(":2: sol2: the choice is empty"));
+  EXPECT_THAT(
+      second("arc_easy", arc,
+             R"({"question": "q", "choices": {"text": ["a", ""], "label": ["A", "B"]}, "answerKey": "A"})"),
+      HasSubstr(":2: choices.text[1]: the choice is empty"));
+  EXPECT_THAT(second("piqa", piqa, "{\"goal\": \"g\", \"sol1\": \"a\xff\"}"),
+              HasSubstr(".jsonl:2: sol1: not UTF-8 at byte"));
+  EXPECT_THAT(second("arc_easy", arc, "{\"choices\": {\"text\": [\"a\", \"\xc3\"]}}"),
+              HasSubstr(".jsonl:2: choices.text[1]: not UTF-8"));
+  EXPECT_THAT(second("piqa", piqa, "{\"goal\": \"g\xff"), HasSubstr(".jsonl:2: not UTF-8"));
+  const std::string rte = R"({"sentence1": "a", "sentence2": "b", "label": 0})";
+  EXPECT_THAT(second("rte", rte, R"({"sentence1": "a", "sentence2": "b", "label": -1})"),
+              HasSubstr(":2: label: -1 is not the index of a choice"));
+  EXPECT_THAT(second("rte", rte, R"({"premise": "a", "hypothesis": "b", "label": 0})"),
+              HasSubstr(":2: sentence1: missing"));
+  const auto csqa = [](const std::string& texts, const std::string& key) {
+    return R"({"question": "q", "choices": {"text": [)" + texts + R"(]}, "answerKey": ")" + key + "\"}";
+  };
+  const std::string five = R"("a", "b", "c", "d", "e")";
+  EXPECT_THAT(second("commonsense_qa", csqa(five, "E"), csqa(R"("a", "b", "c", "d")", "A")),
+              HasSubstr(":2: choices.text: has 4 choices; 5 are needed"));
+  EXPECT_THAT(second("commonsense_qa", csqa(five, "E"), csqa(five, "F")),
+              HasSubstr(":2: answerKey: is 'F'; allowed: A, B, C, D, E"));
+  EXPECT_THAT(second("wikitext", R"({"page": "a"})", R"({"page": ["a"]})"),
+              HasSubstr(":2: page: a string is needed, this is array"));
+  EXPECT_THAT(refusal("wikitext", R"({"page": ""})"), HasSubstr("page: all pages are empty"));
 }
 
 TEST_F(Tasks, AContinuationWithoutATokenOrTooLongIsRefused) {
@@ -213,12 +261,15 @@ TEST_F(Tasks, AContinuationWithoutATokenOrTooLongIsRefused) {
               AllOf(HasSubstr(".jsonl:1: a continuation has"), HasSubstr("the model has 16 positions")));
 }
 
-TEST(RequestText, WhiteSpaceIsPythons) {
+TEST(PythonText, WhiteSpaceIsPythons) {
   EXPECT_EQ(length_without_trailing_space("a \t\n\x0b\x1f\u0085\u00a0\u2003\u3000"), 1u);
   EXPECT_EQ(length_without_trailing_space("a\u200b"), 4u);  // zero width space is none
   EXPECT_EQ(length_without_trailing_space(" \n"), 0u);
   EXPECT_EQ(stripped("\u2003 a b\u00a0"), "a b");
   EXPECT_EQ(count_code_points("aé😀"), 3u);
+  EXPECT_EQ(count_split_by_space(""), 1u);
+  EXPECT_EQ(count_split_by_space(" a\u00a0\n b "), 4u);  // "", a, b, ""
+  EXPECT_EQ(replaced("a  b   c", "  ", " "), "a b  c");  // from the left, what was put in is not looked at
 }
 
 }  // namespace
