@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Goldens of tests/evaluators: what lm-eval 0.4.13 asks a causal Hugging Face model for each task, and what it answers.
 
-  tools/task_golden.py [--shared ../shared] [--chat-templates DIR]
+  tools/task_golden.py [--shared ../shared] [--chat-templates DIR] [--smollm2 DIR]
                                                  run with a Python that has lm-eval 0.4.13, transformers 5 and tokenizers
 
 Writes into tests/evaluators/golden/:
@@ -9,6 +9,7 @@ Writes into tests/evaluators/golden/:
   requests.json     cases over those documents, to run anywhere: every request's ids
   shared.json       cases over the shared data with real tokenizers: SHA-256 over all requests (no text or ids of that data),
                     and, for stories260K, log-likelihoods and metrics of float32 transformers
+  smollm2.json      ten documents of each task on SmolLM2 in float32 (tools/import_checkpoint.py); written with --smollm2 only
   chat.json         cases under chat templates: DIR has NAME.jinja, the template's text as the checkpoint brings it, for each
                     name that the harness builds in; written with --chat-templates only
 
@@ -301,9 +302,6 @@ def chat_cases(small, documents, folder):
 def shared_cases(data):
     cases = []
     stories = HFLM(pretrained=data + "/stories260K", dtype="float32", device="cpu", batch_size=1)
-    files = {"piqa": "piqa/validation.jsonl", "arc_easy": "arc_easy/validation.jsonl",
-             "arc_challenge": "arc_challenge/validation.jsonl", "winogrande": "winogrande/validation.jsonl",
-             "openbookqa": "openbookqa/validation.jsonl", **EXTRA}
     plan = [("stories260K", 0, 20), ("tokenizers/llama2", 0, 200), ("tokenizers/gpt2", 5, 200), ("tokenizers/qwen2", 2, 200),
             ("stories260K", 3, 200)]
 
@@ -313,7 +311,7 @@ def shared_cases(data):
         print(case["task"], folder, case["shots"], case["count"], case.get("metrics", ""), flush=True)
 
     length = lambda folder: 512 if folder == "stories260K" else 2048
-    for name, file in [(name, "tasks/" + file) for name, file in files.items()] + DERIVED:
+    for name, file in [(name, "tasks/" + file) for name, file in FILES.items()] + DERIVED:
         derived = (name, file) in DERIVED
         documents = derive(name, f"{data}/{file}") if derived else f"{data}/{file}"
         dev = f"{data}/tasks/mmlu/dev.jsonl" if name.startswith("mmlu_") else ""
@@ -339,20 +337,45 @@ def shared_cases(data):
             tokenizer = open_tokenizer(f"{data}/{folder}")
             tokenizer.chat_template = json.load(config)["chat_template"]
         for name, shots in [("arc_easy", 3), ("mmlu_anatomy", 5), ("winogrande", 2), ("truthfulqa_mc1", 0)]:
-            file = "tasks/" + files[name]
+            file = "tasks/" + FILES[name]
             fewshot = dev if name.startswith("mmlu_") else ""
             case = build_case(name, f"{data}/{file}", tokenizer, 2048, shots, f"{data}/{fewshot}" if fewshot else "", 50, keep=0, chat=chat)
             note(case, folder, file, fewshot, False)
     return cases
 
 
+def smollm2_cases(data, folder):
+    cases = []
+    model = HFLM(pretrained=folder, dtype="float32", device="cpu", batch_size=1, max_length=2048)
+    for name, file in [(name, "tasks/" + file) for name, file in FILES.items() if name != "mmlu_professional_law"] + DERIVED[:-1]:
+        derived = (name, file) in DERIVED
+        documents = derive(name, f"{data}/{file}") if derived else f"{data}/{file}"
+        case = build_case(name, documents, None, 2048, limit=1 if name == "wikitext" else 10, keep=0, model=model)
+        case.update(tokenizer="smollm2", data=file, fewshot="", derived=derived)
+        cases.append(case)
+        print(name, case["metrics"], flush=True)
+    return cases + [smollm2_chat_case(data, model)]
+
+
+def smollm2_chat_case(data, model):
+    """Under the checkpoint's own template, which its tokenizer has brought along."""
+    file = "tasks/" + FILES["arc_easy"]
+    case = build_case("arc_easy", f"{data}/{file}", None, 2048, 2, limit=10, keep=0, model=model, chat="chatml_smollm2")
+    case.update(tokenizer="smollm2", data=file, fewshot="", derived=False)
+    return case
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shared", default=os.path.join(ROOT, "..", "shared"))
     parser.add_argument("--skip-shared", action="store_true", help="only what needs no shared data")
+    parser.add_argument("--smollm2", default="", help="its folder")
     parser.add_argument("--chat-templates", default="", help="folder of NAME.jinja")
     arguments = parser.parse_args()
 
+    data = os.path.join(arguments.shared, "data")
+    if arguments.smollm2:
+        write("smollm2.json", smollm2_cases(data, arguments.smollm2))
     documents = lambda name: f"{HERE}/documents/{name}.jsonl"
     texts = []
     for path in sorted(glob.glob(HERE + "/documents/*.jsonl")):
@@ -364,12 +387,15 @@ def main():
     if arguments.chat_templates:
         write("chat.json", chat_cases(small, documents, arguments.chat_templates))
     if not arguments.skip_shared:
-        write("shared.json", shared_cases(os.path.join(arguments.shared, "data")))
+        write("shared.json", shared_cases(data))
 
 
 # Their acc_norm is joined by acc_bytes, which lm-eval computes for a task that lists it.
 BY_LENGTH = {"piqa", "arc_easy", "arc_challenge", "openbookqa", "hellaswag"}
-EXTRA = {"hellaswag": "hellaswag/validation_2000.jsonl", "mmlu_anatomy": "mmlu/validation.jsonl",
+FILES = {"piqa": "piqa/validation.jsonl", "arc_easy": "arc_easy/validation.jsonl",
+         "arc_challenge": "arc_challenge/validation.jsonl", "winogrande": "winogrande/validation.jsonl",
+         "openbookqa": "openbookqa/validation.jsonl", "hellaswag": "hellaswag/validation_2000.jsonl",
+         "mmlu_anatomy": "mmlu/validation.jsonl",
          "mmlu_professional_law": "mmlu/validation.jsonl",
          "truthfulqa_mc1": "truthfulqa_mc/validation.jsonl", "truthfulqa_mc2": "truthfulqa_mc/validation.jsonl"}
 HELLASWAG, PIQA = "tasks/hellaswag/validation_2000.jsonl", "tasks/piqa/validation.jsonl"
