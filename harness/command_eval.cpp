@@ -47,9 +47,9 @@ Experiment make_experiment(const Options& o, int threads) {
   } else {
     evaluation = {{"task", o.task}, {"documents", o.data}, {"limit", o.limit}, {"shots", o.shots}};
     if (!o.fewshot.empty()) evaluation["fewshot"] = o.fewshot;
-    if (!o.chat_template.empty())
-      evaluation.update({{"chat_template", o.chat_template}, {"fewshot_as_multiturn", !o.singleturn}});
   }
+  if (!o.chat_template.empty())
+    evaluation.update({{"chat_template", o.chat_template}, {"fewshot_as_multiturn", !o.singleturn}});
   e["evaluation"] = {evaluation};
   return read_experiment(std::move(document), {.profile = "", .assignments = o.assignments});
 }

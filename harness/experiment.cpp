@@ -6,6 +6,7 @@
 
 #include "core/bytes.h"
 #include "datasets/text.h"
+#include "evaluators/chat_template.h"
 #include "harness/data_paths.h"
 
 namespace ptq {
@@ -159,6 +160,10 @@ void read_evaluation(const YamlDocument& document, const PathResolver& resolver,
         spec.fewshot_path = resolver.documents(f.path("fewshot"), entry.fewshot);
       }
       spec.chat_template = f.text("chat_template", "");
+      auto templates = chat_template_names();
+      templates.insert(templates.begin(), "auto");
+      if (f.has("chat_template") && std::ranges::find(templates, spec.chat_template) == templates.end())
+        f.fail("chat_template", unknown_name_message("chat template", spec.chat_template, templates));
       if (f.has("fewshot_as_multiturn") && spec.chat_template.empty())
         f.fail("fewshot_as_multiturn", "is read with chat_template only");
       spec.fewshot_as_multiturn = f.boolean("fewshot_as_multiturn", true);

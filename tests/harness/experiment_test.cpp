@@ -60,7 +60,8 @@ TEST_F(ExperimentTest, SeedsCollapseUnlessAPresetDraws) {
   const Experiment drawn =
       read(two_seeds, {.profile = "", .assignments = {"calibration.preset=random_windows"}});
   // A learned method draws mini-batches: two seeds are two cells of it alone.
-  const Experiment learned = read(two_seeds, {.profile = "", .assignments = {"methods=[rtn, gptq, signround]"}});
+  const Experiment learned =
+      read(two_seeds, {.profile = "", .assignments = {"methods=[rtn, gptq, signround]"}});
   EXPECT_EQ(distinct_cells(learned, expand_grid(learned)).size(), (1u + 2 + 4 + 4 * 2) * 2);
   EXPECT_EQ(distinct_cells(drawn, expand_grid(drawn)).size(), (3u + 12 * 2) * 2);
 }
@@ -82,6 +83,18 @@ TEST_F(ExperimentTest, ProfileReplacesAxesAndSetChangesElements) {
   EXPECT_EQ(e.quantization[0].weights.group_size, 16);
 }
 
+TEST_F(ExperimentTest, AChatTemplateMakesAnotherCell) {
+  const auto described = [&](const std::string& more) {
+    const Experiment e = read(with("documents: piqa.jsonl", "documents: piqa.jsonl" + more));
+    return describe(e, expand_grid(e).back())["evaluation"];
+  };
+  const Json plain = described(""), chat = described(", chat_template: auto");
+  EXPECT_EQ(plain["task"], "piqa");
+  EXPECT_FALSE(plain.contains("chat_template"));  // cells from before there were any keep their names
+  EXPECT_EQ(chat["chat_template"], "auto");
+  EXPECT_EQ(chat["fewshot_as_multiturn"], true);
+}
+
 TEST_F(ExperimentTest, MistakesNameFileLineKeyAndWhatIsAllowed) {
   EXPECT_EQ(error_of(with("methods: [rtn", "metods: [rtn")).substr(0, 73),
             "e.yaml:6: metods: unknown key 'metods' (did you mean 'methods'?); allowed");
@@ -97,6 +110,14 @@ TEST_F(ExperimentTest, MistakesNameFileLineKeyAndWhatIsAllowed) {
   EXPECT_THAT(error_of(with("name: w2g32", "name: w4g32")), HasSubstr("two elements are called 'w4g32'"));
   EXPECT_THAT(error_of(with("documents: piqa.jsonl", "documents: piqa.jsonl, window: 3")),
               HasSubstr("is not read by piqa"));
+  EXPECT_THAT(
+      error_of(with("documents: piqa.jsonl", "documents: piqa.jsonl, chat_template: lama3")),
+      HasSubstr(
+          "e.yaml:12: evaluation[1].chat_template: unknown chat template 'lama3' (did you mean 'llama3'"));
+  EXPECT_THAT(error_of(with("documents: piqa.jsonl", "documents: piqa.jsonl, fewshot_as_multiturn: false")),
+              HasSubstr("fewshot_as_multiturn: is read with chat_template only"));
+  EXPECT_THAT(error_of(with("window: 64", "window: 64, chat_template: auto")),
+              HasSubstr("is not read by perplexity"));
   EXPECT_THAT(error_of(with("samples: 4", "samples: 0")), HasSubstr("wanted an integer from 1"));
   EXPECT_THAT(error_of(with("[{name: tiny, path: model}]", "[]")), HasSubstr("models: the list is empty"));
   EXPECT_THAT(error_of(std::string(test::tiny_yaml) +
