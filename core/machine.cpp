@@ -45,6 +45,8 @@ void give_back_freed_memory() {
 #endif
 }
 
+void use_huge_pages() { setenv("THP_MEM_ALLOC_ENABLE", "1", 0); }
+
 std::string cpu_model(const std::string& cpuinfo_path) {
   const std::string model = field(cpuinfo_path, "model name");
   if (!model.empty()) return model;

@@ -6,9 +6,11 @@
 
 #include "core/error.h"
 #include "core/log.h"
+#include "core/machine.h"
 #include "harness/commands.h"
 
 int main(int argc, char** argv) {
+  ptq::use_huge_pages();
   CLI::App program(
       "harness: tables of post-training quantization, from a YAML grid to numbers with their provenance.\n"
       "Start: mpirun -n 2 harness run experiments/quickstart.yaml   (source build/env.sh first)");

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -23,6 +24,15 @@ TEST(Machine, PeakFollowsWhatIsTouched) {
   const int64_t after = peak_resident_bytes();
   EXPECT_GE(after, before);
   EXPECT_GE(after, size);  // and it stays after the block is freed
+}
+
+TEST(Machine, AsksForHugePagesUnlessTheUserSpoke) {
+  setenv("THP_MEM_ALLOC_ENABLE", "0", 1);
+  use_huge_pages();
+  EXPECT_STREQ(std::getenv("THP_MEM_ALLOC_ENABLE"), "0");
+  unsetenv("THP_MEM_ALLOC_ENABLE");
+  use_huge_pages();
+  EXPECT_STREQ(std::getenv("THP_MEM_ALLOC_ENABLE"), "1");
 }
 
 TEST(Machine, ReadsTheProcessorsName) {
