@@ -18,7 +18,8 @@ constexpr int64_t batch_tokens = 2048;  // plan_batches' default
 // Requests of one document: its choices.
 int64_t requests_of(const std::string& task) {
   static const std::map<std::string, int64_t> known = {
-      {"piqa", 2}, {"winogrande", 2}, {"boolq", 2}, {"lambada_openai", 1}, {"lambada_standard", 1}};
+      {"piqa", 2},           {"winogrande", 2},       {"boolq", 2},    {"rte", 2},           {"sglue_rte", 2},
+      {"lambada_openai", 1}, {"lambada_standard", 1}, {"wikitext", 1}, {"commonsense_qa", 5}};
   const auto found = known.find(task);
   return found == known.end() ? 4 : found->second;
 }
@@ -42,7 +43,8 @@ void assume_text(const EvaluationSpec& spec, PlannedCell& cell, PreparedEvaluati
   for (const TokenWindow& window : windows) {
     const auto index = static_cast<int64_t>(evaluation.batches.size());
     evaluation.batches.push_back({.requests = {index}, .tokens = spec.window});
-    cell.batches.push_back({.rows = 1, .width = spec.window, .scored = {spec.window - window.from}});
+    cell.batches.push_back(
+        {.tokens = spec.window, .longest = spec.window, .scored = spec.window - window.from});
   }
 }
 
@@ -52,18 +54,20 @@ void assume_documents(const EvaluationSpec& spec, PlannedCell& cell, PreparedEva
   const auto bytes = static_cast<int64_t>(std::filesystem::file_size(spec.path));
   const int64_t question = std::max<int64_t>(8, bytes / lines / bytes_a_token),
                 length = question * (1 + spec.shots);
-  const int64_t scored = std::max<int64_t>(1, question / 4), requests = documents * requests_of(spec.task);
+  // Choices share their question and shots: a document is read once.
+  const int64_t choices = requests_of(spec.task), scored = std::max<int64_t>(1, question / 4);
   assumptions.insert(spec.name + ": " + std::to_string(documents) + " documents of " +
-                     std::to_string(requests_of(spec.task)) + " requests of " + std::to_string(length) +
-                     " tokens, " + std::to_string(scored) + " of them scored, as they cannot be tokenized");
-  const int64_t rows = std::max<int64_t>(1, batch_tokens / length);
-  for (int64_t at = 0; at < requests; at += rows) {
-    const int64_t count = std::min(rows, requests - at);
+                     std::to_string(length) + " tokens, " + std::to_string(choices) + " requests each with " +
+                     std::to_string(scored) + " of them scored, as they cannot be tokenized");
+  const int64_t at_once = std::max<int64_t>(1, batch_tokens / length);
+  for (int64_t at = 0; at < documents; at += at_once) {
+    const int64_t count = std::min(at_once, documents - at);
     Batch batch{.requests = {}, .tokens = count * length};
-    for (int64_t i = 0; i < count; ++i) batch.requests.push_back(at + i);
+    for (int64_t i = at * choices; i < (at + count) * choices; ++i) batch.requests.push_back(i);
     evaluation.batches.push_back(std::move(batch));
-    cell.batches.push_back(
-        {.rows = count, .width = length, .scored = std::vector<int64_t>(static_cast<size_t>(count), scored)});
+    cell.batches.push_back({.tokens = count * length,
+                            .longest = length,
+                            .scored = std::min(count * length, count * choices * scored)});
   }
 }
 

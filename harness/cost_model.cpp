@@ -93,15 +93,15 @@ std::vector<BatchShape> batch_shapes(const std::vector<Request>& requests,
                                      const std::vector<Batch>& batches) {
   std::vector<BatchShape> shapes;
   for (const Batch& batch : batches) {
-    BatchShape shape{.rows = 1, .width = 1, .scored = {}};
+    BatchShape shape{.tokens = batch.tokens};
     for (const int64_t index : batch.requests) {
       const Request& request = requests.at(static_cast<size_t>(index));
       const auto ids = static_cast<int64_t>(request.ids.size());
-      shape.width = std::max(shape.width, ids - (request.feed_all ? 0 : 1));
-      shape.scored.push_back(ids - request.from);
+      shape.longest = std::max(shape.longest, ids - (request.feed_all ? 0 : 1));
+      shape.scored += ids - request.from;
     }
-    shape.rows = std::max<int64_t>(1, batch.tokens / shape.width);
-    shapes.push_back(std::move(shape));
+    shape.scored = std::min(shape.scored, shape.tokens);  // choices of one token share theirs
+    shapes.push_back(shape);
   }
   return shapes;
 }
@@ -154,13 +154,17 @@ UnitWork score_work(const ModelShape& model, bool bfloat16, bool quantized, bool
   double widest = 0;
   for (size_t b = begin; b < end; ++b) {
     const BatchShape& batch = batches.at(b);
-    forward += block_work(c, batch.rows, batch.width, bfloat16).times(count(c.layers));
-    widest = std::max(widest, count(batch.rows * batch.width));
-    for (const int64_t scored : batch.scored) {
-      for (int64_t at = 0; at < scored; at += 256)
-        head += product_work(std::min<int64_t>(256, scored - at), c.hidden_size, c.vocab_size, bfloat16);
-      head.add(Kernel::log_softmax, count(scored) * count(c.vocab_size));
-    }
+    Work block = block_work(c, 1, batch.tokens, bfloat16);
+    // Tokens attend in their own sequences.
+    const Kernel attention = bfloat16 ? Kernel::attention_bfloat16 : Kernel::attention_float32;
+    block.units[static_cast<size_t>(attention)] = 4 * count(batch.tokens) / count(batch.longest) *
+                                                  attended_pairs(batch.longest, usual_window(c)) *
+                                                  count(c.heads * c.head_dim);
+    forward += block.times(count(c.layers));
+    widest = std::max(widest, count(batch.tokens));
+    for (int64_t at = 0; at < batch.scored; at += 256)
+      head += product_work(std::min<int64_t>(256, batch.scored - at), c.hidden_size, c.vocab_size, bfloat16);
+    head.add(Kernel::log_softmax, count(batch.scored) * count(c.vocab_size));
   }
   UnitWork unit;
   unit.stages.push_back({.what = "forward", .work = forward, .pieces = 1});

@@ -61,10 +61,9 @@ struct ModelShape {
 };
 ModelShape read_model_shape(const std::string& dir);  // config.json alone
 
-// One batch of an evaluation: rows of `width` fed tokens; scored positions of each request.
+// One batch of an evaluation: tokens that the model reads, the longest request's, positions that have logits.
 struct BatchShape {
-  int64_t rows = 1, width = 1;
-  std::vector<int64_t> scored;
+  int64_t tokens = 1, longest = 1, scored = 0;
 };
 std::vector<BatchShape> batch_shapes(const std::vector<Request>& requests, const std::vector<Batch>& batches);
 

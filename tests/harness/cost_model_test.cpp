@@ -85,11 +85,12 @@ TEST(CostModel, FewRowsReadTheWeightsOnce) {
 
 TEST(CostModel, AScoreUnitHasForwardPassesAndAHeadForScoredTokens) {
   const UnitWork unit =
-      score_work(tiny(), false, false, false, {{.rows = 2, .width = 40, .scored = {39, 5}}}, 0, 1);
+      score_work(tiny(), false, false, false, {{.tokens = 80, .longest = 40, .scored = 44}}, 0, 1);
   EXPECT_EQ(units(unit, "forward", Kernel::product_float32), 2.0 * 80 * 7680 * 2);  // two layers
   EXPECT_EQ(units(unit, "head", Kernel::log_softmax), 44 * 64);
-  EXPECT_EQ(units(unit, "head", Kernel::product_float32), 2 * 39 * 32 * 64);
-  EXPECT_EQ(units(unit, "head", Kernel::skinny_float32), 32 * 64);
+  // Two sequences of 40: one tile each.
+  EXPECT_EQ(units(unit, "forward", Kernel::attention_float32), 2 * 2 * 4 * 40 * 40 * 32);
+  EXPECT_EQ(units(unit, "head", Kernel::product_float32), 2 * 44 * 32 * 64);
 }
 
 TEST(CostModel, GptqFactorsOneHessianASubset) {
@@ -245,7 +246,7 @@ evaluation:
   ASSERT_EQ(cells.size(), 6u);
   EXPECT_EQ(cells[0].batches.size(), 16u) << "4096 bytes, 4 a token, 64 a window";
   EXPECT_THAT(assumptions, testing::Contains(HasSubstr("4 bytes a token")));
-  EXPECT_THAT(assumptions, testing::Contains(HasSubstr("2 documents of 2 requests")));
+  EXPECT_THAT(assumptions, testing::Contains(HasSubstr("2 documents of 8 tokens, 2 requests each")));
   const MachineProfile machine = machine_from_json(some_machine(), "m.json");
   const Plan plan = plan_units(
       cells, [](const PlannedCell&) { return false; }, 4, &machine);
