@@ -1,4 +1,5 @@
-"""What the comparisons of quantizers (gptq_speed.py, signround_speed.py) share: tokens, perplexity and start of the peer's side."""
+"""What the comparisons share: of quantizers (gptq_speed.py, signround_speed.py) tokens, perplexity and start of the peer's side; of evaluations
+(perplexity_speed.py, task_speed.py) two programs that hold a model and answer by turns."""
 import json
 import math
 import os
@@ -7,6 +8,42 @@ import sys
 import tempfile
 
 ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..")
+
+
+class Side:
+    """A program that answers each line on stdin with a line of JSON."""
+
+    def __init__(self, command):
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        self.errors = tempfile.TemporaryFile("w+")  # not a pipe: nobody reads while the program works
+        self.process = subprocess.Popen(command, stderr=self.errors, text=True, **pipes)
+
+    def ask(self, command):
+        try:
+            self.process.stdin.write(command + "\n")
+            self.process.stdin.flush()
+            line = self.process.stdout.readline()
+        except BrokenPipeError:
+            line = ""
+        if not line:
+            self.errors.seek(0)
+            sys.exit(f"{self.process.args[0]} ended: {self.errors.read().strip()[-1500:]}")
+        return json.loads(line)
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def forget_peak():
+    with open("/proc/self/clear_refs", "w") as file:
+        file.write("5")
+
+
+def peak_mib():
+    """The highest resident memory since forget_peak()."""
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) // 1024 for line in file if line.startswith("VmHWM"))
 
 
 def add_paths(p):

@@ -17,6 +17,7 @@
 
 #include "core/error.h"
 #include "core/json.h"
+#include "core/machine.h"
 #include "models/attention.h"
 #include "models/decoder.h"
 #include "models/kernels.h"
@@ -143,6 +144,7 @@ int run(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  ptq::use_huge_pages();  // as harness does
   try {
     return run(argc, argv);
   } catch (const std::exception& error) {

@@ -8,9 +8,9 @@ cross-entropy of every token but the first. The peer: AutoModelForCausalLM in th
 Printed last: medians, the ratio of medians, the median of the rounds' ratios (robust when other work takes the cores for a while), the share of
 the GEMM rate (the model's matrix products alone, as at::linear, in the same rounds), peak memory of both. stdout: one JSON object.
 """
-import argparse, json, os, statistics, subprocess, sys, tempfile
+import argparse, json, os, statistics, sys, tempfile
 
-ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..")
+from peer import ROOT, Side
 
 def peer(a):
     import resource, time
@@ -32,15 +32,6 @@ def peer(a):
             answer = {"seconds": time.perf_counter() - start, "nll": nll}
         else: answer = {"peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024}
         print(json.dumps(answer), flush=True)
-
-class Side:
-    def __init__(self, command): self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    def ask(self, command):
-        try:
-            self.process.stdin.write(command + "\n"); self.process.stdin.flush(); line = self.process.stdout.readline()
-        except BrokenPipeError: line = ""
-        if not line: sys.exit(f"{self.process.args[0]} ended: {self.process.stderr.read().strip()[-600:]}")
-        return json.loads(line)
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -1,0 +1,126 @@
+// Evaluations, timed: documents read, requests built, planned and scored, metrics. bench/task_speed.py drives
+// it beside lm-eval; by hand:  echo score | build/bench/task_speed MODEL_DIR DOCUMENTS SHOTS FEWSHOT_FILE|-
+// LIMIT bfloat16|float32 THREADS TASK...
+//
+// Commands, a line each on stdin; a line of JSON each on stdout:
+//   score  each task, one after another: seconds (and those before the first forward pass), processor
+//   seconds, counts of requests, batches and tokens
+//          that the model reads, metrics, the highest resident memory in MiB during the command
+//   values the log-likelihoods of the last score, in order of the tasks' requests
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+
+#include <chrono>
+#include <ctime>
+#include <fstream>
+#include <iostream>
+
+#include "core/error.h"
+#include "core/json.h"
+#include "core/machine.h"
+#include "evaluators/scorer.h"
+#include "models/tokenizer.h"
+
+namespace {
+
+using namespace ptq;
+
+double now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+double cpu_seconds() { return static_cast<double>(std::clock()) / CLOCKS_PER_SEC; }  // of all threads
+
+void forget_peak() { std::ofstream("/proc/self/clear_refs") << "5"; }
+
+int64_t peak_mib() {
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);)
+    if (line.starts_with("VmHWM:")) return std::stoll(line.substr(6)) / 1024;
+  throw UserError("/proc/self/status tells no VmHWM");
+}
+
+class Bench {
+ public:
+  Bench(const std::string& dir, const EvaluationSpec& spec, const std::string& dtype,
+        std::vector<std::string> tasks)
+      : model_(Checkpoint::open(dir), dtype == "float32" ? at::kFloat : at::kBFloat16),
+        tokenizer_(Tokenizer::load(dir)),
+        spec_(spec),
+        tasks_(std::move(tasks)) {
+    if (dtype != "float32" && dtype != "bfloat16") throw UserError("dtype must be float32 or bfloat16");
+    for (const std::string& name : tasks_) TaskRegistry::get().find(name);
+  }
+
+  Json score() {
+    forget_peak();
+    values_.clear();
+    Json metrics = Json::object();
+    int64_t batches = 0, tokens = 0;
+    double prepared = 0;
+    const double start = now(), cpu_start = cpu_seconds();
+    for (const std::string& name : tasks_) {
+      spec_.name = spec_.task = name;
+      const double begun = now();
+      const TaskInput input{spec_, *tokenizer_, model_.config().max_positions};
+      const auto task = TaskRegistry::get().find(name)->make(input);
+      const std::vector<Request> requests = task->requests();
+      const std::vector<Batch> plan = plan_batches(requests);
+      prepared += now() - begun;
+      std::vector<Score> scores(requests.size());
+      for (const Batch& batch : plan) {
+        const std::vector<Score> part = score_batch(model_, requests, batch);
+        for (size_t i = 0; i < part.size(); ++i) scores[static_cast<size_t>(batch.requests[i])] = part[i];
+        tokens += batch.tokens;
+      }
+      batches += static_cast<int64_t>(plan.size());
+      for (const Metric& metric : task->metrics(scores)) metrics[name][metric.name] = metric.value;
+      for (const Score& score : scores) values_.push_back(score.log_likelihood);
+    }
+    return {{"seconds", now() - start}, {"cpu_seconds", cpu_seconds() - cpu_start},
+            {"prepared", prepared},     {"requests", values_.size()},
+            {"batches", batches},       {"tokens", tokens},
+            {"metrics", metrics},       {"peak_mib", peak_mib()}};
+  }
+
+  Json values() const { return {{"values", values_}}; }
+
+ private:
+  DecoderModel model_;
+  std::shared_ptr<const Tokenizer> tokenizer_;
+  EvaluationSpec spec_;
+  std::vector<std::string> tasks_;
+  std::vector<double> values_;
+};
+
+int run(int argc, char** argv) {
+  if (argc < 9)
+    throw UserError(
+        "usage: task_speed MODEL_DIR DOCUMENTS SHOTS FEWSHOT_FILE|- LIMIT bfloat16|float32 THREADS TASK...");
+  const std::vector<std::string> words(argv + 1, argv + argc);
+  EvaluationSpec spec;
+  spec.path = words[1];
+  spec.shots = std::stoll(words[2]);
+  if (words[3] != "-") spec.fewshot_path = words[3];
+  spec.limit = std::stoll(words[4]);
+  at::set_num_threads(std::stoi(words[6]));
+  Bench bench(words[0], spec, words[5], {words.begin() + 7, words.end()});
+  for (std::string command; std::getline(std::cin, command);) {
+    if (command != "score" && command != "values")
+      throw UserError(unknown_name_message("command", command, {"score", "values"}));
+    std::cout << (command == "score" ? bench.score() : bench.values()).dump() << std::endl;
+  }
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  ptq::use_huge_pages();  // as harness does
+  try {
+    return run(argc, argv);
+  } catch (const std::exception& error) {
+    std::cerr << "task_speed: " << error.what() << "\n";
+    return 1;
+  }
+}
