@@ -49,12 +49,6 @@ def definitions():
     return paths
 
 
-def definition(name):
-    if name not in definitions():
-        raise SystemExit(f"lm-eval has no task {name}")
-    return definitions()[name]
-
-
 def read(path):
     with open(path, encoding="utf-8") as file:
         return [json.loads(line) for line in file if line.strip()]
@@ -102,7 +96,7 @@ def load_task(name, data, fewshot, shots, folder):
 
     files = local(data, "validation") + (local(fewshot, "fewshot") if fewshot else "")
     with open(folder + "/local.yaml", "w") as file:
-        file.write(f"include: {definition(name)}\ntask: local_{name}\ndataset_path: json\ndataset_name: null\n"
+        file.write(f"include: {definitions()[name]}\ntask: local_{name}\ndataset_path: json\ndataset_name: null\n"
                    "training_split: null\nvalidation_split: validation\ntest_split: validation\n"
                    f"fewshot_split: {'fewshot' if fewshot else 'validation'}\ndataset_kwargs:\n  data_files:\n{files}{metrics()}")
     task = get_task_dict([f"local_{name}"], TaskManager(include_path=folder, include_defaults=False))[f"local_{name}"]
@@ -378,10 +372,7 @@ def main():
     if arguments.smollm2:
         write("smollm2.json", smollm2_cases(data, arguments.smollm2))
     documents = lambda name: f"{HERE}/documents/{name}.jsonl"
-    texts = []
-    for path in sorted(glob.glob(HERE + "/documents/*.jsonl")):
-        with open(path, encoding="utf-8") as file:
-            texts += file.read().splitlines()
+    texts = [line for path in sorted(glob.glob(HERE + "/documents/*.jsonl")) for line in open(path, encoding="utf-8").read().splitlines()]
     train_tokenizer(HERE + "/golden/tokenizer", texts)
     small = open_tokenizer(HERE + "/golden/tokenizer")
     write("requests.json", small_cases(small, documents))
