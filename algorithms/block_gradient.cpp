@@ -3,12 +3,13 @@
 #include <ATen/core/grad_mode.h>
 
 #include <cmath>
-#include <limits>
 
 #include "core/error.h"
+#include "models/gradient_kernels.h"
 #include "models/kernels.h"
 #include "models/linear_tiles.h"
 #include "models/rope.h"
+#include "models/transposed_tiles.h"
 
 namespace ptq {
 namespace {
@@ -17,9 +18,9 @@ constexpr int64_t query_chunk = 128;  // later keys than a chunk's last query ar
 
 enum { q, k, v, o, gate, up, down, linears_of_block };  // DecoderBlock::linears()
 
-// d weight [O, I]. Faster than tiles here: both factors would have to be transposed for them.
-at::Tensor weight_gradient(const at::Tensor& gradient_TO, const at::Tensor& x_TI) {
-  return gradient_TO.t().mm(x_TI);
+at::Tensor float_forward(const Linear& linear, const at::Tensor& x_TI) {
+  at::Tensor y_TO = linear_product_float(x_TI, linear.weight_OI);
+  return linear.bias_O.defined() ? y_TO.add_(linear.bias_O) : y_TO;
 }
 
 // Of y = x / sqrt(mean(x^2) + eps) * weight.
@@ -39,12 +40,12 @@ struct BlockGradient::Tape {
   at::Tensor x_TD;                  // input of q, k, v
   at::Tensor q_KGTE, k_KTE, v_KTE;  // q and k turned by RoPE
   std::vector<at::Tensor> probabilities_RS,
-      attended_RE;                     // of each key head and chunk of queries; R: G x chunk
-  at::Tensor y_TI;                     // input of o
-  at::Tensor middle_TD;                // residual stream after attention; float32
-  at::Tensor x2_TD;                    // input of gate and up
-  at::Tensor gate_TI, up_TI, silu_TI;  // silu: silu(gate)
-  at::Tensor product_TI;               // input of down
+      attended_RE;       // of each key head and chunk of queries; R: G x chunk
+  at::Tensor y_TI;       // input of o
+  at::Tensor middle_TD;  // residual stream after attention; float32
+  at::Tensor x2_TD;      // input of gate and up
+  at::Tensor gate_TI, up_TI;
+  at::Tensor product_TI;  // input of down
 };
 
 BlockGradient::BlockGradient(DecoderBlock block, at::ScalarType dtype, const ForwardContext& context)
@@ -62,35 +63,22 @@ BlockGradient::BlockGradient(DecoderBlock block, at::ScalarType dtype, const For
   rope_back_ = std::move(back);
 }
 
-// [end - begin, end] float32: -infinity where a query of the chunk does not see a key, 0 elsewhere.
-at::Tensor BlockGradient::hidden_mask(int64_t begin, int64_t end) const {
-  const auto options = block_.input_norm_D.options().dtype(at::kLong);
-  const at::Tensor distance_CS =
-      at::arange(begin, end, options).unsqueeze(1) - at::arange(end, options).unsqueeze(0);
-  at::Tensor hidden_CS = distance_CS < 0;
-  if (block_.sliding_window > 0) hidden_CS = hidden_CS | (distance_CS >= block_.sliding_window);
-  return at::zeros(hidden_CS.sizes(), block_.input_norm_D.options())
-      .masked_fill_(hidden_CS, -std::numeric_limits<float>::infinity());
-}
-
 void BlockGradient::attend(Tape& tape) const {
   const int64_t kv = block_.kv_heads, share = block_.heads / kv, E = block_.head_dim,
                 tokens = tape.k_KTE.size(1);
   const double scale = 1 / std::sqrt(static_cast<double>(E));
-  std::vector<at::Tensor> hidden;
-  for (int64_t begin = 0; begin < tokens; begin += query_chunk)
-    hidden.push_back(hidden_mask(begin, std::min(tokens, begin + query_chunk)));
   at::Tensor y_TKGE = at::empty({tokens, kv, share, E}, tape.q_KGTE.options());
   for (int64_t head = 0; head < kv; ++head) {
-    // Scores are float32: rounded to bfloat16, a score of 16 would be off by 6 % of its probability.
-    const at::Tensor q_GTE = tape.q_KGTE[head].to(at::kFloat), keys_TE = tape.k_KTE[head].to(at::kFloat);
+    const at::Tensor q_GTE = tape.q_KGTE[head], keys_TE = tape.k_KTE[head];
     const at::Tensor values_ET = tape.v_KTE[head].t();
     for (int64_t begin = 0; begin < tokens; begin += query_chunk) {
       const int64_t end = std::min(tokens, begin + query_chunk), count = end - begin;
       const at::Tensor q_RE = q_GTE.narrow(1, begin, count).reshape({share * count, E});
-      at::Tensor scores_RS = linear_product(q_RE, keys_TE.narrow(0, 0, end)).mul_(scale);
-      scores_RS.view({share, count, end}).add_(hidden[static_cast<size_t>(begin / query_chunk)]);
-      const at::Tensor p_RS = at::softmax(scores_RS, -1).to(dtype_);
+      // Scores are float32: rounded to bfloat16, a score of 16 would be off by 6 % of its probability.
+      const at::Tensor scores_RS = linear_product_float(q_RE, keys_TE.narrow(0, 0, end));
+      const at::Tensor p_RS =
+          causal_softmax(scores_RS.view({share, count, end}), scale, begin, block_.sliding_window, dtype_)
+              .view({share * count, end});
       const at::Tensor y_RE = linear_product(p_RS, values_ET.narrow(1, 0, end).contiguous());
       y_TKGE.narrow(0, begin, count).select(1, head).copy_(y_RE.view({share, count, E}).transpose(0, 1));
       tape.probabilities_RS.push_back(p_RS);
@@ -116,15 +104,15 @@ void BlockGradient::attend_backward(const at::Tensor& gradient_TKGE, const Tape&
       const at::Tensor& p_RS = tape.probabilities_RS[i];
       const at::Tensor dy_RE =
           gradient_TKGE.narrow(0, begin, count).select(1, head).transpose(0, 1).reshape({share * count, E});
-      v_KTE[head].narrow(0, 0, end).add_(p_RS.t().mm(dy_RE));
-      // Of softmax: ds = p (dp - sum p dp), and that sum is the product of the output and its gradient.
-      const at::Tensor inner_R1 = (dy_RE.to(at::kFloat) * tape.attended_RE[i]).sum(-1, true).to(dtype_);
+      v_KTE[head].narrow(0, 0, end).add_(transposed_product(p_RS, dy_RE));
+      // The sum of p dp over keys is the product of the output and its gradient.
+      const at::Tensor inner_R = (dy_RE.to(at::kFloat) * tape.attended_RE[i]).sum(-1);
       const at::Tensor ds_RS =
-          linear_product(dy_RE, tape.v_KTE[head].narrow(0, 0, end)).sub_(inner_R1).mul_(p_RS);
+          softmax_backward(p_RS, linear_product_float(dy_RE, tape.v_KTE[head].narrow(0, 0, end)), inner_R);
       const at::Tensor dq_RE = linear_product(ds_RS, keys_ET.narrow(1, 0, end).contiguous()).mul_(scale);
       q_TKGE.narrow(0, begin, count).select(1, head).copy_(dq_RE.view({share, count, E}).transpose(0, 1));
       const at::Tensor q_RE = tape.q_KGTE[head].narrow(1, begin, count).reshape({share * count, E});
-      k_KTE[head].narrow(0, 0, end).add_(ds_RS.t().mm(q_RE), scale);
+      k_KTE[head].narrow(0, 0, end).add_(transposed_product(ds_RS, q_RE), scale);
     }
   }
 }
@@ -143,13 +131,12 @@ at::Tensor BlockGradient::forward(const at::Tensor& h_TD, Tape& tape) const {
   attend(tape);
   at::Tensor x2_TD;
   std::tie(tape.middle_TD, x2_TD) =
-      add_rms_norm(h_TD, b.o.forward(tape.y_TI).to(at::kFloat), b.post_norm_D, b.norm_eps);
+      add_rms_norm(h_TD, float_forward(b.o, tape.y_TI), b.post_norm_D, b.norm_eps);
   tape.x2_TD = x2_TD.to(dtype_);
   tape.gate_TI = b.gate.forward(tape.x2_TD);
   tape.up_TI = b.up.forward(tape.x2_TD);
-  tape.silu_TI = at::silu(tape.gate_TI);
-  tape.product_TI = tape.silu_TI * tape.up_TI;
-  return tape.middle_TD + b.down.forward(tape.product_TI);
+  tape.product_TI = silu_mul_fresh(tape.gate_TI.clone(), tape.up_TI);
+  return add_to_fresh(float_forward(b.down, tape.product_TI), tape.middle_TD);
 }
 
 SequenceGradient BlockGradient::operator()(const at::Tensor& h_TD, const at::Tensor& target_TD,
@@ -164,32 +151,31 @@ SequenceGradient BlockGradient::operator()(const at::Tensor& h_TD, const at::Ten
   result.error = difference_TD.square().sum(at::kDouble).item<double>();
   result.weights_OI.resize(linears_of_block);
   auto& weights = result.weights_OI;
-  const auto input_gradient = [&](int linear, const at::Tensor& gradient_TO) {
-    return linear_product(gradient_TO, transposed_IO_[static_cast<size_t>(linear)]);
-  };
+  const auto transposed = [&](int linear) { return transposed_IO_[static_cast<size_t>(linear)]; };
 
   const at::Tensor dout_TD = difference_TD * (2 * factor);
   const at::Tensor ddown_TD = dout_TD.to(dtype_);
-  weights[down] = weight_gradient(ddown_TD, tape.product_TI);
-  const at::Tensor dproduct_TI = input_gradient(down, ddown_TD);
-  const at::Tensor dup_TI = dproduct_TI * tape.silu_TI;
-  const at::Tensor dgate_TI = at::silu_backward(dproduct_TI * tape.up_TI, tape.gate_TI);
-  weights[gate] = weight_gradient(dgate_TI, tape.x2_TD);
-  weights[up] = weight_gradient(dup_TI, tape.x2_TD);
-  const at::Tensor dx2_TD = input_gradient(gate, dgate_TI).to(at::kFloat) + input_gradient(up, dup_TI);
+  weights[down] = transposed_product(ddown_TD, tape.product_TI);
+  const auto [dgate_TI, dup_TI] =
+      silu_mul_backward(linear_product(ddown_TD, transposed(down)), tape.gate_TI, tape.up_TI);
+  weights[gate] = transposed_product(dgate_TI, tape.x2_TD);
+  weights[up] = transposed_product(dup_TI, tape.x2_TD);
+  const at::Tensor dx2_TD = add_to_fresh(linear_product_float(dgate_TI, transposed(gate)),
+                                         linear_product_float(dup_TI, transposed(up)));
   const at::Tensor dmiddle_TD =
       rms_norm_backward(dx2_TD, tape.middle_TD, block_.post_norm_D, block_.norm_eps).add_(dout_TD).to(dtype_);
 
-  weights[o] = weight_gradient(dmiddle_TD, tape.y_TI);
+  weights[o] = transposed_product(dmiddle_TD, tape.y_TI);
   at::Tensor dq_TKGE, dk_KTE, dv_KTE;
-  attend_backward(input_gradient(o, dmiddle_TD).view({tokens, block_.kv_heads, -1, block_.head_dim}), tape,
-                  dq_TKGE, dk_KTE, dv_KTE);
+  attend_backward(
+      linear_product(dmiddle_TD, transposed(o)).view({tokens, block_.kv_heads, -1, block_.head_dim}), tape,
+      dq_TKGE, dk_KTE, dv_KTE);
   const auto turned_back = [&](const at::Tensor& x) {
     return apply_rope_fresh(x.view({1, tokens, -1, block_.head_dim}), *rope_back_, 0).view({tokens, -1});
   };
-  weights[q] = weight_gradient(turned_back(dq_TKGE), tape.x_TD);
-  weights[k] = weight_gradient(turned_back(dk_KTE.transpose(0, 1).contiguous()).to(dtype_), tape.x_TD);
-  weights[v] = weight_gradient(dv_KTE.transpose(0, 1).to(dtype_).reshape({tokens, -1}), tape.x_TD);
+  weights[q] = transposed_product(turned_back(dq_TKGE), tape.x_TD);
+  weights[k] = transposed_product(turned_back(dk_KTE.transpose(0, 1).contiguous()).to(dtype_), tape.x_TD);
+  weights[v] = transposed_product(dv_KTE.transpose(0, 1).to(dtype_).reshape({tokens, -1}), tape.x_TD);
   return result;
 }
 

@@ -25,7 +25,7 @@ class BlockGradient {
   // block: float32 norms and biases; weights of any float dtype. dtype: kFloat or kBFloat16.
   BlockGradient(DecoderBlock block, at::ScalarType dtype, const ForwardContext& context);
 
-  // The gradient is that of factor * error, in `dtype`; `error` itself is not scaled. h_TD and target_TD:
+  // The gradient is that of factor * error, in float32; `error` itself is not scaled. h_TD and target_TD:
   // float32. Deterministic; the same bits from any thread inside a parallel region. Cost: three times the
   // block's products, attention by its lower blocks of 128 queries. Memory: the activations of one sequence
   // and its attention probabilities (H * T * T / 2 in dtype).
@@ -37,7 +37,6 @@ class BlockGradient {
   void attend(Tape& tape) const;
   void attend_backward(const at::Tensor& gradient_TKGE, const Tape& tape, at::Tensor& q_TKGE,
                        at::Tensor& k_KTE, at::Tensor& v_KTE) const;
-  at::Tensor hidden_mask(int64_t begin, int64_t end) const;
 
   DecoderBlock block_;
   at::ScalarType dtype_;

@@ -24,7 +24,7 @@ Partial sequence_sums(const BlockTask& task, const BlockGradient& gradient, int6
   const SequenceGradient one = gradient(task.inputs_TD[n], (*task.targets_TD)[n], factor);
   Partial sums;
   sums.sums.push_back(at::tensor({one.error, static_cast<double>(task.inputs_TD[n].numel())}, at::kDouble));
-  for (const at::Tensor& weight_OI : one.weights_OI) sums.sums.push_back(weight_OI.to(at::kFloat));
+  for (const at::Tensor& weight_OI : one.weights_OI) sums.sums.push_back(weight_OI);
   return sums;
 }
 

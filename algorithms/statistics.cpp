@@ -41,7 +41,7 @@ void add_gram(const at::Tensor& x_TI, std::span<at::Tensor> strips) {
   int64_t i = 0;
   for (at::Tensor& strip : strips) {
     const int64_t rows = strip.size(0);
-    if (tiles && rows >= 32) strip.add_(linear_tiles(x_IT.narrow(0, i, rows), x_IT.slice(0, i), {}));
+    if (tiles && rows >= 32) strip.add_(linear_tiles(x_IT.narrow(0, i, rows), x_IT.slice(0, i), {}, at::kFloat));
     else strip.addmm_(x_TI.narrow(1, i, rows).t(), x_TI.slice(1, i));
     i += rows;
   }

@@ -20,35 +20,6 @@ using words::row_step;
 
 constexpr int64_t packed_bytes = 320 * 1024;  // of weights at once: they stay in a core's second-level cache
 constexpr int64_t row_block = 256;            // rows that go over the packed weights together
-constexpr int64_t chain = 512;                // words that are added up in one chain: the error of a sum grows with its length
-
-// [8, 32] of y from 8 rows of x and one panel.
-template <typename Op>
-PTQ_AVX512 void product_tile(const uint32_t* x, int64_t words_in_row, const uint32_t* packed, const float* bias,
-                             typename Op::Element* y, int64_t y_stride) {
-  __m512 sum[row_step][2];
-  alignas(64) float total[row_step * panel];
-  for (int64_t w = 0; w < words_in_row; w += chain) {
-#pragma GCC unroll 8
-    for (int r = 0; r < row_step; ++r) sum[r][0] = sum[r][1] = _mm512_setzero_ps();
-    words::add_products<Op, 2>(sum, x + w, words_in_row, packed + w * panel, panel, std::min(chain, words_in_row - w));
-#pragma GCC unroll 8
-    for (int r = 0; r < row_step; ++r) {
-      for (int n = 0; n < 2; ++n) {
-        float* const part = total + r * panel + 16 * n;
-        if (w > 0) sum[r][n] = _mm512_add_ps(sum[r][n], _mm512_load_ps(part));
-        if (w + chain < words_in_row) _mm512_store_ps(part, sum[r][n]);
-      }
-    }
-  }
-  const __m512 low = bias ? _mm512_loadu_ps(bias) : _mm512_setzero_ps();
-  const __m512 high = bias ? _mm512_loadu_ps(bias + 16) : _mm512_setzero_ps();
-#pragma GCC unroll 8
-  for (int r = 0; r < row_step; ++r) {
-    Op::store(y + r * y_stride, _mm512_add_ps(sum[r][0], low));
-    Op::store(y + r * y_stride + 16, _mm512_add_ps(sum[r][1], high));
-  }
-}
 
 PTQ_AVX512 void pack_panel(const uint32_t* weight, int64_t words_in_row, uint32_t* packed) {
   for (int64_t w = 0; w < words_in_row; w += 16) {
@@ -57,13 +28,14 @@ PTQ_AVX512 void pack_panel(const uint32_t* weight, int64_t words_in_row, uint32_
   }
 }
 
-template <typename Op>
+template <typename Op, typename Out>
 struct Product {
   using Element = typename Op::Element;
+  using OutElement = typename Out::Element;
   const Element* x;
   const Element* weight;
   const float* bias;  // or nullptr
-  Element* y;
+  OutElement* y;
   int64_t inputs, outputs;
 
   // Rows [begin, end) of panels [first, last).
@@ -88,28 +60,28 @@ struct Product {
     const float* panel_bias = bias ? bias + p * panel : nullptr;
     int64_t row = begin;
     for (; row + row_step <= end; row += row_step)
-      product_tile<Op>(reinterpret_cast<const uint32_t*>(x + row * inputs), words_in_row, packed, panel_bias,
+      words::product_tile<Op, Out>(reinterpret_cast<const uint32_t*>(x + row * inputs), words_in_row, packed, panel_bias,
                        y + row * outputs + p * panel, outputs);
     if (row == end) return;
     // The last few rows, with zeros below them.
     std::vector<Element> few(size_t(row_step * inputs));
-    Element result[row_step * panel];
+    OutElement result[row_step * panel];
     std::memcpy(few.data(), x + row * inputs, size_t((end - row) * inputs) * sizeof(Element));
-    product_tile<Op>(reinterpret_cast<const uint32_t*>(few.data()), words_in_row, packed, panel_bias, result, panel);
+    words::product_tile<Op, Out>(reinterpret_cast<const uint32_t*>(few.data()), words_in_row, packed, panel_bias, result, panel);
     for (int64_t r = row; r < end; ++r)
-      std::memcpy(y + r * outputs + p * panel, result + (r - row) * panel, size_t(panel) * sizeof(Element));
+      std::memcpy(y + r * outputs + p * panel, result + (r - row) * panel, size_t(panel) * sizeof(OutElement));
   }
 };
 
-template <typename Op>
+template <typename Op, typename Out>
 void multiply(const at::Tensor& x_RI, const at::Tensor& weight_OI, const at::Tensor& bias_O, at::Tensor& y_RO) {
   using Element = typename Op::Element;
   const int64_t rows = x_RI.size(0), outputs = weight_OI.size(0), panels = outputs / panel;
   const at::Tensor wide_bias_O = bias_O.defined() ? bias_O.to(at::kFloat).contiguous() : at::Tensor();
-  const Product<Op> product = {static_cast<const Element*>(x_RI.const_data_ptr()),
+  const Product<Op, Out> product = {static_cast<const Element*>(x_RI.const_data_ptr()),
                                static_cast<const Element*>(weight_OI.const_data_ptr()),
                                bias_O.defined() ? wide_bias_O.const_data_ptr<float>() : nullptr,
-                               static_cast<Element*>(y_RO.mutable_data_ptr()), x_RI.size(1), outputs};
+                               static_cast<typename Out::Element*>(y_RO.mutable_data_ptr()), x_RI.size(1), outputs};
   // Each thread takes panels; with few panels a thread, the rows are cut as well.
   const int64_t wanted = 4 * int64_t(at::get_num_threads());
   const int64_t parts = std::clamp<int64_t>(wanted / panels, 1, std::max<int64_t>(1, rows / row_block));
@@ -132,15 +104,18 @@ bool linear_tiles_serve(const at::Tensor& x, const at::Tensor& weight_OI) {
   return inputs > 0 && inputs % whole == 0 && weight_OI.size(0) % panel == 0 && x.numel() / inputs >= 32;
 }
 
-at::Tensor linear_tiles(const at::Tensor& x, const at::Tensor& weight_OI, const at::Tensor& bias_O) {
+at::Tensor linear_tiles(const at::Tensor& x, const at::Tensor& weight_OI, const at::Tensor& bias_O, at::ScalarType out) {
   const int64_t inputs = weight_OI.size(1);
   PTQ_CHECK_EQ(x.size(-1), inputs);
   const at::Tensor x_RI = x.reshape({-1, inputs}).contiguous();
-  at::Tensor y_RO = at::empty({x_RI.size(0), weight_OI.size(0)}, x.options());
+  at::Tensor y_RO = at::empty({x_RI.size(0), weight_OI.size(0)}, x.options().dtype(out));
   if (x.scalar_type() == at::kFloat) {
-    multiply<words::Float>(x_RI, weight_OI, bias_O, y_RO);
+    PTQ_CHECK(out == at::kFloat);
+    multiply<words::Float, words::Float>(x_RI, weight_OI, bias_O, y_RO);
+  } else if (out == at::kFloat) {
+    multiply<words::Bfloat16, words::Float>(x_RI, weight_OI, bias_O, y_RO);
   } else {
-    multiply<words::Bfloat16>(x_RI, weight_OI, bias_O, y_RO);
+    multiply<words::Bfloat16, words::Bfloat16>(x_RI, weight_OI, bias_O, y_RO);
   }
   std::vector<int64_t> shape = x.sizes().vec();
   shape.back() = weight_OI.size(0);
@@ -148,15 +123,20 @@ at::Tensor linear_tiles(const at::Tensor& x, const at::Tensor& weight_OI, const 
 }
 #else
 bool linear_tiles_serve(const at::Tensor&, const at::Tensor&) { return false; }
-at::Tensor linear_tiles(const at::Tensor&, const at::Tensor&, const at::Tensor&) {
+at::Tensor linear_tiles(const at::Tensor&, const at::Tensor&, const at::Tensor&, at::ScalarType) {
   throw InternalError("linear tiles on another CPU");
 }
 #endif
 
 at::Tensor linear_product(const at::Tensor& x, const at::Tensor& weight_OI, const at::Tensor& bias_O) {
   const bool grad_of_bias = bias_O.defined() && !kernels_serve({weight_OI, bias_O});
-  if (!grad_of_bias && linear_tiles_serve(x, weight_OI)) return linear_tiles(x, weight_OI, bias_O);
+  if (!grad_of_bias && linear_tiles_serve(x, weight_OI)) return linear_tiles(x, weight_OI, bias_O, x.scalar_type());
   return bias_O.defined() ? at::linear(x, weight_OI, bias_O) : at::linear(x, weight_OI);
+}
+
+at::Tensor linear_product_float(const at::Tensor& x, const at::Tensor& weight_OI) {
+  if (linear_tiles_serve(x, weight_OI)) return linear_tiles(x, weight_OI, {}, at::kFloat);
+  return at::linear(x.to(at::kFloat), weight_OI.to(at::kFloat));
 }
 
 }  // namespace ptq

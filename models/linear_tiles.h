@@ -11,10 +11,13 @@ namespace ptq {
 // multiple of 32, at least 32 rows, no gradient wanted.
 bool linear_tiles_serve(const at::Tensor& x, const at::Tensor& weight_OI);
 
-// bias_O may be undefined. A row's bits depend neither on the other rows nor on the number of threads.
-at::Tensor linear_tiles(const at::Tensor& x, const at::Tensor& weight_OI, const at::Tensor& bias_O);
+// In dtype `out`: x's, or float32. bias_O may be undefined. A row's bits depend neither on the other rows nor on the number of threads.
+at::Tensor linear_tiles(const at::Tensor& x, const at::Tensor& weight_OI, const at::Tensor& bias_O, at::ScalarType out);
 
 // By tiles where they serve, by at::linear otherwise.
 at::Tensor linear_product(const at::Tensor& x, const at::Tensor& weight_OI, const at::Tensor& bias_O = {});
+
+// x W^T in float32, not rounded to the factors' dtype at the end.
+at::Tensor linear_product_float(const at::Tensor& x, const at::Tensor& weight_OI);
 
 }  // namespace ptq

@@ -1,11 +1,12 @@
 // The inner loop of the decoder's matrix products on CPUs with AVX-512: 8 rows times 16 N columns on 32-bit words. A word is a float,
 // or two neighbouring bfloat16 of the dimension that is summed over (AVX512_BF16 multiplies and adds such pairs). Each result is one
 // chain of additions in the order of that dimension: its bits depend on nothing but its row and its column.
-// Internal to linear_tiles.cpp and attention_tiles.cpp, which ask words_serve() first.
+// Internal to linear_tiles.cpp, transposed_tiles.cpp and attention_tiles.cpp, which ask words_serve() first.
 #pragma once
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <cstdint>
 
 namespace ptq::words {
@@ -68,6 +69,36 @@ PTQ_AVX512_INLINE void add_products(__m512 (&sum)[row_step][N], const uint32_t* 
 #pragma GCC unroll 2
       for (int n = 0; n < N; ++n) sum[r][n] = Op::add_product(sum[r][n], value, column[n]);
     }
+  }
+}
+
+constexpr int64_t chain = 512;  // words that are added up in one chain: the error of a sum grows with its length
+
+// [8, 32] of y from 8 rows of x and one panel. Op: what is multiplied; Out: what is stored.
+template <typename Op, typename Out>
+PTQ_AVX512 inline void product_tile(const uint32_t* x, int64_t words_in_row, const uint32_t* packed, const float* bias,
+                             typename Out::Element* y, int64_t y_stride) {
+  __m512 sum[row_step][2];
+  alignas(64) float total[row_step * panel];
+  for (int64_t w = 0; w < words_in_row; w += chain) {
+#pragma GCC unroll 8
+    for (int r = 0; r < row_step; ++r) sum[r][0] = sum[r][1] = _mm512_setzero_ps();
+    add_products<Op, 2>(sum, x + w, words_in_row, packed + w * panel, panel, std::min(chain, words_in_row - w));
+#pragma GCC unroll 8
+    for (int r = 0; r < row_step; ++r) {
+      for (int n = 0; n < 2; ++n) {
+        float* const part = total + r * panel + 16 * n;
+        if (w > 0) sum[r][n] = _mm512_add_ps(sum[r][n], _mm512_load_ps(part));
+        if (w + chain < words_in_row) _mm512_store_ps(part, sum[r][n]);
+      }
+    }
+  }
+  const __m512 low = bias ? _mm512_loadu_ps(bias) : _mm512_setzero_ps();
+  const __m512 high = bias ? _mm512_loadu_ps(bias + 16) : _mm512_setzero_ps();
+#pragma GCC unroll 8
+  for (int r = 0; r < row_step; ++r) {
+    Out::store(y + r * y_stride, _mm512_add_ps(sum[r][0], low));
+    Out::store(y + r * y_stride + 16, _mm512_add_ps(sum[r][1], high));
   }
 }
 
