@@ -8,6 +8,8 @@
 #include <optional>
 
 #include "core/error.h"
+#include "datasets/corpus.h"
+#include "datasets/gzip.h"
 #include "models/tokenizer/utf8.h"
 
 namespace ptq {
@@ -26,7 +28,7 @@ std::string read_bytes(const std::string& path) {
   while (file.read(block, sizeof block) || file.gcount() > 0)
     bytes.append(block, static_cast<size_t>(file.gcount()));
   if (file.bad()) throw UserError(Where{path, 0, ""}, std::string("cannot be read: ") + std::strerror(errno));
-  return bytes;
+  return is_gzip(bytes) ? gunzip(bytes, path) : bytes;
 }
 
 // Deepest nesting of arrays and objects in JSON text; right for well-formed text, and never too low for what
@@ -123,18 +125,12 @@ std::vector<JsonDocument> read_jsonl(const std::string& path) {
 }
 
 std::string read_corpus(const std::string& path) {
-  if (!path.ends_with(".jsonl")) return read_text(path);
+  if (!is_jsonl_name(path)) return read_text(path);
   std::string corpus;
   bool first = true;
   for (const JsonDocument& document : read_jsonl(path)) {
-    const auto found = document.value.find("text");
-    if (found == document.value.end() || !found->is_string())
-      throw UserError(Where{path, document.line, "text"},
-                      found == document.value.end()
-                          ? "missing; a corpus in JSON lines has a string here"
-                          : std::string("a string is needed, this is ") + found->type_name());
     if (!first) corpus += "\n\n";
-    corpus += found->get_ref<const std::string&>();
+    corpus += corpus_text(document);
     first = false;
   }
   return corpus;

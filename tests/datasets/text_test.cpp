@@ -6,6 +6,7 @@
 #include <fstream>
 
 #include "core/error.h"
+#include "datasets/corpus.h"
 
 namespace ptq {
 namespace {
@@ -111,6 +112,60 @@ TEST_F(Files, ACorpusInJsonLinesIsItsTextsJoinedByABlankLine) {
   EXPECT_THAT(message([&] { read_corpus(write("a.jsonl", "{\"text\": \"one\"}\n{\"txt\": \"one\"}")); }),
               HasSubstr("a.jsonl:2: text: missing"));
   EXPECT_THAT(message([&] { read_corpus(write("a.jsonl", "{\"text\": 3}")); }),
+              HasSubstr("a.jsonl:1: text: a string"));
+}
+
+// Made by Python: gzip.compress(text, 9, mtime=0) of "Gr\u00fc\u00dfe, 1\n" and of {"text": "two"} with a
+// line feed.
+const std::string kGreeting(
+    "\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\x03\x73\x2f\x3a\xbc\xe7\xf0\xfc\x54\x1d\x05\x43\x2e"
+    "\x00\x37\x75\x6d\xd2\x0b\x00\x00\x00",
+    31);
+const std::string kTwo(
+    "\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\x03\xab\x56\x2a\x49\xad\x28\x51\xb2\x52\x50\x2a\x29"
+    "\xcf\x57\xaa\xe5\x02\x00\xa2\xe4\x8d\x6d\x10\x00\x00\x00",
+    36);
+
+using Gzip = Files;
+
+TEST_F(Gzip, FilesAreReadAsWhatTheyHold) {
+  EXPECT_EQ(read_text(write("a.txt.gz", kGreeting)), "Grüße, 1\n");
+  EXPECT_EQ(read_text(write("a.txt", kGreeting)), "Grüße, 1\n");  // by the bytes, not by the name
+  EXPECT_EQ(read_text(write("b.gz", kGreeting + kTwo)), "Grüße, 1\n{\"text\": \"two\"}\n");  // members follow
+  EXPECT_EQ(read_jsonl(write("a.jsonl.gz", kTwo + kTwo)).at(1).line, 2);
+  for (const char* name : {"a.jsonl.gz", "a.json.gz", "a.json"})
+    EXPECT_EQ(read_corpus(write(name, kTwo + kTwo)), "two\n\ntwo") << name;
+}
+
+TEST_F(Gzip, FilesCutAnywhereAreRefused) {
+  for (size_t length = 2; length < kGreeting.size(); ++length)
+    EXPECT_THAT(message([&] { read_text(write("a.gz", kGreeting.substr(0, length))); }),
+                HasSubstr("a.gz: cut short: the gzip data end after " + std::to_string(length) + " bytes"));
+  EXPECT_THAT(message([&] { read_text(write("a.gz", kGreeting + kTwo.substr(0, 20))); }),
+              HasSubstr("a.gz: cut short"));
+}
+
+TEST_F(Gzip, DamagedFilesAreRefused) {
+  for (size_t i : {size_t{2}, kGreeting.size() - 8, kGreeting.size() - 1}) {  // method, checksum, length
+    std::string bytes = kGreeting;
+    bytes[i] = static_cast<char>(bytes[i] ^ 0x40);
+    EXPECT_THAT(message([&] { read_text(write("a.gz", bytes)); }), HasSubstr("a.gz: damaged gzip data")) << i;
+  }
+  EXPECT_THAT(message([&] { read_text(write("a.gz", kGreeting + "rest")); }),
+              HasSubstr("a.gz: not gzip at byte " + std::to_string(kGreeting.size())));
+}
+
+TEST_F(Files, ACorpusHasDocuments) {
+  const auto lines = read_corpus_documents(
+      write("a.jsonl", "{\"text\": \"one\\n\\ntwo\"}\n{\"text\": \" \"}\n{\"text\": \"three\", \"x\": 1}\n"));
+  ASSERT_EQ(lines.size(), 2u);
+  EXPECT_EQ(lines[0].text, "one\n\ntwo");
+  EXPECT_EQ(lines[1].fields["x"], 1);
+  const auto pieces = read_corpus_documents(write("a.txt", "one\nmore\n\n\n\ntwo\n"));
+  ASSERT_EQ(pieces.size(), 2u);
+  EXPECT_EQ(pieces[0].text, "one\nmore");
+  EXPECT_EQ(pieces[1].text, "two\n");
+  EXPECT_THAT(message([&] { read_corpus_documents(write("a.jsonl", "{\"text\": 3}")); }),
               HasSubstr("a.jsonl:1: text: a string"));
 }
 

@@ -1,0 +1,48 @@
+#include "datasets/corpus.h"
+
+#include <algorithm>
+#include <string_view>
+
+#include "core/error.h"
+
+namespace ptq {
+
+bool is_jsonl_name(const std::string& path) {
+  std::string_view name = path;
+  if (name.ends_with(".gz")) name.remove_suffix(3);
+  return name.ends_with(".jsonl") || name.ends_with(".json");
+}
+
+const std::string& corpus_text(const JsonDocument& document) {
+  const auto found = document.value.find("text");
+  if (found == document.value.end() || !found->is_string())
+    throw UserError(Where{document.file, document.line, "text"},
+                    found == document.value.end()
+                        ? "missing; a corpus in JSON lines has a string here"
+                        : std::string("a string is needed, this is ") + found->type_name());
+  return found->get_ref<const std::string&>();
+}
+
+std::vector<CorpusDocument> read_corpus_documents(const std::string& path) {
+  std::vector<CorpusDocument> documents;
+  const auto add = [&](std::string text, Json fields) {
+    if (text.find_first_not_of(" \t\r\n") != std::string::npos)
+      documents.push_back({std::move(text), std::move(fields)});
+  };
+  if (is_jsonl_name(path)) {
+    for (JsonDocument& document : read_jsonl(path)) {
+      std::string text = corpus_text(document);
+      add(std::move(text), std::move(document.value));
+    }
+    return documents;
+  }
+  const std::string text = read_text(path);
+  for (size_t begin = 0; begin < text.size();) {
+    const size_t end = std::min(text.find("\n\n", begin), text.size());
+    add(text.substr(begin, end - begin), Json());
+    begin = end + 2;
+  }
+  return documents;
+}
+
+}  // namespace ptq

@@ -1,0 +1,27 @@
+// A corpus as documents, where calibration draws whole ones.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "core/json.h"
+#include "datasets/text.h"
+
+namespace ptq {
+
+// Whether a file's name says JSON lines: .jsonl or .json (the hub's C4), either of them also with .gz.
+bool is_jsonl_name(const std::string& path);
+
+// The string under `text` of a corpus's document. Throws UserError with file and line when there is none.
+const std::string& corpus_text(const JsonDocument& document);
+
+struct CorpusDocument {
+  std::string text;
+  Json fields;  // the whole JSON object; null for plain text
+};
+// JSON lines: one document a line. Plain text: what stands between blank lines ("\n\n"), so that joining
+// documents as read_corpus does gives the text again. Documents of white space only are left out. Throws
+// UserError as read_corpus does.
+std::vector<CorpusDocument> read_corpus_documents(const std::string& path);
+
+}  // namespace ptq
