@@ -36,8 +36,7 @@ struct Head {
   int64_t out_stride;
   int64_t tokens, offset, window, head_dim;
   float scale_log2;  // log2(e) / sqrt(E): the softmax works with powers of two
-  // Of a forest's tokens, with zeros up to a whole block of keys, and of each panel the largest end; else nullptr.
-  const int32_t *ends = nullptr, *positions = nullptr, *panel_ends = nullptr;
+  const int64_t* panels = nullptr;  // where a forest's sequence has its panels of keys; nullptr: one after another
 };
 
 struct Workspace {  // of one thread
@@ -113,52 +112,14 @@ PTQ_AVX512_INLINE float largest_score(float* scores, int64_t keys, Seen seen, fl
   return _mm512_reduce_max_ps(top) * scale_log2;
 }
 
-// What softmax_rows asks of a row's scores: their largest, with those of unseen keys made -infinity.
-struct CausalScores {
-  const Head& head;
-  int64_t first_position, key;
-  Seen seen(int64_t row) const {
-    const int64_t position = first_position + row;
-    return {head.window > 0 ? position - head.window + 1 - key : 0, position + 1 - key};
-  }
-  PTQ_AVX512_INLINE float largest(float* scores, int64_t keys, int64_t row) const {
-    return largest_score(scores, keys, seen(row), head.scale_log2);
-  }
-};
-
-// Panels of a block of keys that some of eight rows see, side by side.
-struct ForestScores {
-  const Head& head;
-  int64_t first_token;
-  int64_t panels = 0, key[key_block / panel] = {};  // the panels' first keys
-  PTQ_AVX512_INLINE float largest(float* scores, int64_t keys, int64_t row) const {
-    const int64_t token = first_token + row;
-    const __m512 low = _mm512_set1_ps(-INFINITY);
-    const __m512i self = _mm512_set1_epi32(int(token));
-    __m512 top = low;
-    for (int64_t i = 0; i < keys; i += 16) {
-      const int64_t k = key[i / panel] + i % panel;
-      const __mmask16 before = __mmask16((1u << std::clamp<int64_t>(token + 1 - k, 0, 16)) - 1);
-      __mmask16 seen = _mm512_mask_cmpgt_epi32_mask(before, _mm512_loadu_si512(head.ends + k), self);
-      if (head.window > 0)
-        seen = _mm512_mask_cmpgt_epi32_mask(seen, _mm512_loadu_si512(head.positions + k),
-                                            _mm512_set1_epi32(int(head.positions[token] - head.window)));
-      const __m512 score = _mm512_mask_mov_ps(low, seen, _mm512_load_ps(scores + i));
-      _mm512_store_ps(scores + i, score);
-      top = _mm512_max_ps(top, score);
-    }
-    return _mm512_reduce_max_ps(top) * head.scale_log2;
-  }
-};
-
 // Eight rows of a score block turned into unnormalized probabilities; the rows' largest scores, sums and outputs are brought to
 // the new largest. In two passes: a row's probabilities then wait for no maximum, and rows overlap.
-template <typename Op, typename Scores>
-PTQ_AVX512_INLINE void softmax_rows(const Head& head, Workspace& work, int64_t first_row, int64_t keys, const Scores& of) {
+template <typename Op, typename SeenBy>
+PTQ_AVX512_INLINE void softmax_rows(const Head& head, Workspace& work, int64_t first_row, int64_t keys, const SeenBy& seen_by) {
   for (int64_t r = 0; r < row_step; ++r) {
     const int64_t row = first_row + r;
     const float before = work.largest[row];
-    const float block_top = of.largest(work.scores + r * key_block, keys, row);
+    const float block_top = largest_score(work.scores + r * key_block, keys, seen_by(row), head.scale_log2);
     if (!(block_top > before)) continue;
     const __m512 shrink = power_of_two(_mm512_set1_ps(before - block_top));
     float* const sums = work.sums + 16 * row;
@@ -183,73 +144,10 @@ PTQ_AVX512_INLINE void softmax_rows(const Head& head, Workspace& work, int64_t f
   }
 }
 
-// Adds the probabilities of `keys` keys, from column `from` of the weights on, times their values to eight rows of the outputs.
-template <typename Op>
-PTQ_AVX512_INLINE void add_values(const Head& head, Workspace& work, int64_t first_row, int64_t from, const uint32_t* v, int64_t keys) {
-  const int64_t E = head.head_dim, key_words = key_block / Op::in_word, summed = (keys + Op::in_word - 1) / Op::in_word;
-  const uint32_t* const weights = work.weights + from / Op::in_word;
-  for (int64_t e = 0; e < E; e += 32) {
-    float* const out = work.out + first_row * E + e;
-    if (e + 16 < E) {
-      multiply<Op, 2>(weights, key_words, v + e, E, summed, out, E, true);
-    } else {
-      multiply<Op, 1>(weights, key_words, v + e, E, summed, out, E, true);
-    }
-  }
-}
-
-// The rows of a tile by the keys that they see: in a sequence of its own, ...
-template <typename Op>
-PTQ_AVX512_INLINE void attend_sequence(const Head& head, int64_t first_token, int64_t rows, Workspace& work) {
-  const int64_t E = head.head_dim, words = E / Op::in_word;
-  const int64_t first_position = head.offset + first_token, last_position = first_position + rows - 1;
-  const int64_t first_key = head.window > 0 ? std::max<int64_t>(0, first_position - head.window + 1) : 0;
-  for (int64_t block = first_key / key_block; block * key_block <= last_position; ++block) {
-    const int64_t key = block * key_block;
-    const CausalScores scores{head, first_position, key};
-    for (int64_t r = 0; r < rows; r += row_step) {
-      // The keys of this block that the last of eight rows sees: the others are neither scored nor summed.
-      const int64_t visible = std::min(key_block, scores.seen(r + row_step - 1).to);
-      if (visible <= 0) continue;
-      const int64_t scored = (visible + panel - 1) / panel * panel;
-      for (int64_t column = 0; column < scored; column += panel)
-        multiply<Op, 2>(work.q + r * words, words, head.k_panels + (key + column) * words, panel, words, work.scores + column,
-                        key_block, false);
-      softmax_rows<Op>(head, work, r, scored, scores);
-      add_values<Op>(head, work, r, 0, head.v_words + key / Op::in_word * E, visible);
-    }
-  }
-}
-
-// ... and in a forest, where eight rows may belong to several sequences: panels of keys that none of them sees are left out.
-template <typename Op>
-PTQ_AVX512_INLINE void attend_forest(const Head& head, int64_t first_token, int64_t rows, Workspace& work) {
-  const int64_t E = head.head_dim, words = E / Op::in_word, last_token = first_token + rows - 1;
-  for (int64_t block = 0; block * key_block <= last_token; ++block) {
-    const int32_t* const ends = head.panel_ends + block * (key_block / panel);
-    if (*std::max_element(ends, ends + key_block / panel) <= first_token) continue;
-    for (int64_t r = 0; r < rows; r += row_step) {
-      const int64_t last = std::min(first_token + r + row_step - 1, last_token);
-      ForestScores scores{head, first_token};
-      for (int64_t p = 0; p < key_block / panel; ++p) {
-        const int64_t key = block * key_block + p * panel;
-        if (key > last || ends[p] <= first_token + r) continue;
-        multiply<Op, 2>(work.q + r * words, words, head.k_panels + key * words, panel, words, work.scores + scores.panels * panel,
-                        key_block, false);
-        scores.key[scores.panels++] = key;
-      }
-      if (scores.panels == 0) continue;
-      softmax_rows<Op>(head, work, r, scores.panels * panel, scores);
-      for (int64_t p = 0; p < scores.panels; ++p)
-        add_values<Op>(head, work, r, p * panel, head.v_words + scores.key[p] / Op::in_word * E, panel);
-    }
-  }
-}
-
 template <typename Op>
 PTQ_AVX512 void attend_tile(const Head& head, int64_t first_token, Workspace& work) {
   using Element = typename Op::Element;
-  const int64_t E = head.head_dim;
+  const int64_t E = head.head_dim, words = E / Op::in_word;
   const int64_t rows = std::min(query_rows, head.tokens - first_token), padded_rows = (rows + row_step - 1) / row_step * row_step;
   auto* q = reinterpret_cast<Element*>(work.q);
   for (int64_t r = 0; r < rows; ++r)
@@ -259,10 +157,40 @@ PTQ_AVX512 void attend_tile(const Head& head, int64_t first_token, Workspace& wo
   std::fill(work.sums, work.sums + padded_rows * 16, 0.f);
   std::fill(work.largest, work.largest + padded_rows, -1e30f);  // finite: differences of two stay numbers
 
-  if (head.ends) {
-    attend_forest<Op>(head, first_token, rows, work);
-  } else {
-    attend_sequence<Op>(head, first_token, rows, work);
+  const int64_t first_position = head.offset + first_token, last_position = first_position + rows - 1;
+  const int64_t first_key = head.window > 0 ? std::max<int64_t>(0, first_position - head.window + 1) : 0;
+  for (int64_t block = first_key / key_block; block * key_block <= last_position; ++block) {
+    const int64_t key = block * key_block;
+    const auto panel_at = [&](int64_t column) { return head.panels ? head.panels[(key + column) / panel] : (key + column) / panel; };
+    const auto seen_by = [&](int64_t row) {
+      const int64_t position = first_position + row;
+      return Seen{head.window > 0 ? position - head.window + 1 - key : 0, position + 1 - key};
+    };
+    for (int64_t r = 0; r < padded_rows; r += row_step) {
+      // The keys of this block that the last of eight rows sees: the others are neither scored nor summed.
+      const int64_t visible = std::min(key_block, seen_by(std::min(r + row_step, rows) - 1).to);
+      if (visible <= 0) continue;
+      const int64_t scored = (visible + panel - 1) / panel * panel;
+      for (int64_t column = 0; column < scored; column += panel)
+        multiply<Op, 2>(work.q + r * words, words, head.k_panels + panel_at(column) * panel * words, panel, words, work.scores + column,
+                        key_block, false);
+      softmax_rows<Op>(head, work, r, scored, seen_by);
+      // One chain of additions a result, however it is cut.
+      const int64_t at_once = head.panels ? panel : key_block, key_words = key_block / Op::in_word;
+      for (int64_t column = 0; column < visible; column += at_once) {
+        const int64_t summed = (std::min(at_once, visible - column) + Op::in_word - 1) / Op::in_word;
+        const uint32_t* const weights = work.weights + column / Op::in_word;
+        const uint32_t* const v = head.v_words + panel_at(column) * panel / Op::in_word * E;
+        for (int64_t e = 0; e < E; e += 32) {
+          float* const out = work.out + r * E + e;
+          if (e + 16 < E) {
+            multiply<Op, 2>(weights, key_words, v + e, E, summed, out, E, true);
+          } else {
+            multiply<Op, 1>(weights, key_words, v + e, E, summed, out, E, true);
+          }
+        }
+      }
+    }
   }
   for (int64_t r = 0; r < rows; ++r) {
     const __m512 scale = _mm512_set1_ps(1.f / _mm512_reduce_add_ps(_mm512_loadu_ps(work.sums + 16 * r)));
@@ -294,11 +222,58 @@ void pack_values(const uint16_t* v, int64_t stride, int64_t present, int64_t pad
   }
 }
 
+// Queries that go together: tokens [first, end) of one sequence, token t at position t + offset.
+struct Tile {
+  int64_t first, end, offset;
+  const int64_t* panels;
+};
+
+std::vector<Tile> tiles_of_sequence(int64_t tokens, int64_t keys) {
+  const int64_t count = (tokens + query_rows - 1) / query_rows;
+  std::vector<Tile> tiles;
+  for (int64_t turn = 0; turn < count; ++turn) {
+    // Late tiles see more keys: a late one after an early one, so that equal ranges of tiles are equal work.
+    const int64_t tile = turn % 2 ? count - 1 - turn / 2 : turn / 2;
+    tiles.push_back({tile * query_rows, tokens, keys - tokens, nullptr});
+  }
+  return tiles;
+}
+
+// A forest's tokens by runs whose positions follow each other. Every run has panels of its own from where it leaves the sequence
+// before it: they begin at the same positions as if the sequence stood alone, so that its rows get the same bits.
+struct Runs {
+  std::vector<std::vector<int64_t>> panels;  // of each run's whole sequence
+  std::vector<int64_t> token_of_key;         // the panels' keys, one panel after another
+  std::vector<Tile> tiles;
+};
+
+Runs runs_of(const TokenForest& forest) {
+  const int32_t* const position = forest.position_T.const_data_ptr<int32_t>();
+  Runs result;
+  std::vector<int64_t> path;
+  for (int64_t first = 0, end = 0; first < forest.tokens(); first = end) {
+    for (end = first + 1; end < forest.tokens() && position[end] == position[end - 1] + 1;) ++end;
+    path.resize(size_t(position[first]));
+    for (int64_t token = first; token < end; ++token) path.push_back(token);
+    std::vector<int64_t> panels = result.panels.empty() ? std::vector<int64_t>() : result.panels.back();
+    panels.resize(size_t(position[first] / panel));
+    for (size_t key = panels.size() * panel; key < path.size();) {
+      panels.push_back(int64_t(result.token_of_key.size()) / panel);
+      // Behind the last key nobody looks.
+      for (int64_t i = 0; i < panel; ++i, ++key) result.token_of_key.push_back(path[std::min(key, path.size() - 1)]);
+    }
+    result.panels.push_back(std::move(panels));
+    for (int64_t token = first; token < end; token += query_rows)
+      result.tiles.push_back({token, end, position[first] - first, result.panels.back().data()});
+  }
+  return result;
+}
+
 template <typename Op>
-void run(const at::Tensor& q_BTHE, const at::Tensor& k_BSKE, const at::Tensor& v_BSKE, int64_t window, const TokenForest* forest,
+void run(const at::Tensor& q_BTHE, const at::Tensor& k_BSKE, const at::Tensor& v_BSKE, int64_t window, const std::vector<Tile>& tiles,
          at::Tensor& out_BTHE) {
   using Element = typename Op::Element;
-  const int64_t batch = q_BTHE.size(0), tokens = q_BTHE.size(1), heads = q_BTHE.size(2), E = q_BTHE.size(3);
+  const int64_t batch = q_BTHE.size(0), heads = q_BTHE.size(2), E = q_BTHE.size(3);
   const int64_t keys = k_BSKE.size(1), kv_heads = k_BSKE.size(2), words = E / Op::in_word;
   const int64_t blocks = (keys + key_block - 1) / key_block, padded_keys = blocks * key_block;
   const int64_t head_words = padded_keys * words;
@@ -324,30 +299,17 @@ void run(const at::Tensor& q_BTHE, const at::Tensor& k_BSKE, const at::Tensor& v
     }
   });
 
-  const auto padded = [&](const at::Tensor& of_T) {
-    const int32_t* values = of_T.const_data_ptr<int32_t>();
-    std::vector<int32_t> result(values, values + tokens);
-    result.resize(size_t(padded_keys));
-    return result;
-  };
-  const std::vector<int32_t> ends = forest ? padded(forest->end_T) : std::vector<int32_t>();
-  const std::vector<int32_t> positions = forest ? padded(forest->position_T) : std::vector<int32_t>();
-  std::vector<int32_t> panel_ends;
-  for (auto first = ends.begin(); first != ends.end(); first += panel) panel_ends.push_back(*std::max_element(first, first + panel));
-
-  const int64_t tiles = (tokens + query_rows - 1) / query_rows;
-  at::parallel_for(0, batch * heads * tiles, 1, [&](int64_t begin, int64_t end) {
+  const auto count = int64_t(tiles.size());
+  at::parallel_for(0, batch * heads * count, 1, [&](int64_t begin, int64_t end) {
     const auto work = std::make_unique<Workspace>();
     for (int64_t i = begin; i < end; ++i) {
-      const int64_t which = i / tiles, b = which / heads, h = which % heads, kv = b * kv_heads + h / (heads / kv_heads);
-      // Late tiles see more keys: a late one after an early one, so that equal ranges of tiles are equal work.
-      const int64_t turn = i % tiles, tile = turn % 2 ? tiles - 1 - turn / 2 : turn / 2;
+      const int64_t which = i / count, b = which / heads, h = which % heads, kv = b * kv_heads + h / (heads / kv_heads);
+      const Tile& tile = tiles[size_t(i % count)];
       const Head head = {q_data + b * q_BTHE.stride(0) + h * q_BTHE.stride(2), q_BTHE.stride(1),
                          k_packed + kv * head_words, v_packed + kv * head_words,
                          out_data + b * out_BTHE.stride(0) + h * out_BTHE.stride(2), out_BTHE.stride(1),
-                         tokens, keys - tokens, window, E, float(M_LOG2E / std::sqrt(double(E))),
-                         forest ? ends.data() : nullptr, positions.data(), panel_ends.data()};
-      attend_tile<Op>(head, tile * query_rows, *work);
+                         tile.end, tile.offset, window, E, float(M_LOG2E / std::sqrt(double(E))), tile.panels};
+      attend_tile<Op>(head, tile.first, *work);
     }
   });
 }
@@ -358,15 +320,20 @@ bool attention_tiles_serve(at::ScalarType dtype, int64_t head_dim) {
   return head_dim % 16 == 0 && head_dim <= largest_head_dim && words::words_serve(dtype);
 }
 
-at::Tensor attention_tiles(const at::Tensor& q_BTHE, const at::Tensor& k_BSKE, const at::Tensor& v_BSKE, int64_t window,
+at::Tensor attention_tiles(const at::Tensor& q_BTHE, const at::Tensor& given_k, const at::Tensor& given_v, int64_t window,
                            const TokenForest* forest) {
+  const Runs runs = forest ? runs_of(*forest) : Runs();
+  const at::Tensor keys_P = at::tensor(runs.token_of_key, at::kLong);
+  const at::Tensor k_BSKE = forest ? given_k.index_select(1, keys_P) : given_k;
+  const at::Tensor v_BSKE = forest ? given_v.index_select(1, keys_P) : given_v;
+  const std::vector<Tile> tiles = forest ? runs.tiles : tiles_of_sequence(q_BTHE.size(1), k_BSKE.size(1));
   const bool words_are_whole = k_BSKE.stride(0) % 2 == 0 && k_BSKE.stride(1) % 2 == 0 && k_BSKE.stride(2) % 2 == 0;
   PTQ_CHECK(q_BTHE.stride(3) == 1 && k_BSKE.stride(3) == 1 && v_BSKE.stride(3) == 1 && words_are_whole, "attention strides");
   at::Tensor out_BTHE = at::empty(q_BTHE.sizes(), q_BTHE.options());
   if (q_BTHE.scalar_type() == at::kFloat) {
-    run<words::Float>(q_BTHE, k_BSKE, v_BSKE, window, forest, out_BTHE);
+    run<words::Float>(q_BTHE, k_BSKE, v_BSKE, window, tiles, out_BTHE);
   } else {
-    run<words::Bfloat16>(q_BTHE, k_BSKE, v_BSKE, window, forest, out_BTHE);
+    run<words::Bfloat16>(q_BTHE, k_BSKE, v_BSKE, window, tiles, out_BTHE);
   }
   return out_BTHE;
 }

@@ -13,7 +13,7 @@ bool attention_tiles_serve(at::ScalarType dtype, int64_t head_dim);
 
 // Arguments as causal_attention's; heads contiguous (last stride 1). Scores and softmax are float32; in bfloat16 the
 // probabilities are rounded to bfloat16 before they meet the values. A row's bits do not depend on how many other rows there are; with a
-// forest (forest_attention's) its last bits do, as the blocks of keys begin elsewhere in its sequence.
+// forest (forest_attention's) they are those of its sequence alone.
 at::Tensor attention_tiles(const at::Tensor& q_BTHE, const at::Tensor& k_BSKE, const at::Tensor& v_BSKE, int64_t window,
                            const TokenForest* forest = nullptr);
 

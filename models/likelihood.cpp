@@ -60,9 +60,12 @@ at::Tensor target_log_likelihoods(const DecoderModel& model, const at::Tensor& h
       targets.push_back(target_P[pair]);
       places.push_back(int64_t(pair));
     }
+    // From 32 rows on tiles serve (models/linear_tiles.h), with the same bits for a row whatever the others.
+    const size_t distinct = rows.size();
+    rows.resize(std::max<size_t>(32, distinct), rows.back());
     const auto there = [&](const std::vector<int64_t>& values) { return at::tensor(values).to(hidden_TD.device()); };
     at::Tensor logits_RV = model.head(hidden_TD.index_select(0, there(rows)).unsqueeze(0)).squeeze(0);
-    if (int64_t(rows.size()) < count) logits_RV = logits_RV.index_select(0, there(row_of));
+    if (rows.size() != size_t(count) || distinct < rows.size()) logits_RV = logits_RV.index_select(0, there(row_of));
     at::Tensor greedy_R;
     const at::Tensor values_R = row_log_likelihoods(logits_RV, there(targets), &greedy_R);
     const at::Tensor place_R = at::tensor(places);
