@@ -13,9 +13,9 @@ namespace ptq {
 struct CalibrationSpec {
   std::string name;                // the user's, for tables; not part of the key
   std::string path;                // resolved file of the corpus (text: as it is)
-  std::string preset = "windows";  // windows: the first `samples` windows of the token stream.
-                                   // random_windows: GPTQ's, starts drawn by seed
-  int64_t samples = 128;           // >= 1
+  std::string preset = "windows";  // one of calibration_presets(); what each does and its numbers where
+                                   // none are given: datasets/presets, `harness list`
+  int64_t samples = 128;           // >= 1; documents, by presets that count those
   int64_t length = 512;            // tokens, >= 1
 };
 
@@ -24,8 +24,8 @@ struct CalibrationSet {
   std::string digest;  // SHA-256 of the ids
 };
 
-// One token stream of the whole file, no BOS. Throws UserError when the text has fewer tokens than asked for,
-// naming both numbers.
+// As the preset says; the digest is of ids and shape, whatever made them. Throws UserError when the corpus
+// has less than asked for, naming both numbers.
 CalibrationSet make_calibration_set(const CalibrationSpec& spec, const Tokenizer& tokenizer, uint64_t seed);
 std::vector<std::string> calibration_presets();  // sorted names
 

@@ -15,7 +15,7 @@ namespace {
 struct Options {
   std::string model, method, calibration, text, task, data, fewshot, chat_template;
   std::string dtype = "float32", device = "cpu", preset = "windows", protocol = "windows";
-  int64_t samples = 128, length = 512, seed = 0;
+  int64_t samples = 0, length = 0, seed = 0;
   int64_t window = 2048, windows = 0, stride = 0, limit = 0, shots = 0;
   int threads = 0;
   bool json = false, progress = false, singleturn = false;
@@ -37,9 +37,12 @@ Experiment make_experiment(const Options& o, int threads) {
     e["quantization"] = {{{"name", "spec"}, {"weights", Json::object()}}};
     e["full_precision"] = false;
   }
-  if (!o.calibration.empty())
-    e["calibration"] = {
-        {{"corpus", o.calibration}, {"preset", o.preset}, {"samples", o.samples}, {"length", o.length}}};
+  if (!o.calibration.empty()) {
+    Json calibration = {{"corpus", o.calibration}, {"preset", o.preset}};
+    if (o.samples != 0) calibration["samples"] = o.samples;
+    if (o.length != 0) calibration["length"] = o.length;
+    e["calibration"] = Json::array({calibration});
+  }
   Json evaluation;
   if (!o.text.empty()) {
     evaluation = {{"task", "perplexity"}, {"corpus", o.text},   {"window", o.window},
@@ -141,8 +144,10 @@ Command add_eval(CLI::App& program) {
       ->allow_extra_args(false);
   app->add_option("--calibration", o->calibration, "Text that the method reads");
   app->add_option("--preset", o->preset, "How samples are cut from it")->capture_default_str();
-  app->add_option("--samples", o->samples, "Calibration sequences")->capture_default_str();
-  app->add_option("--length", o->length, "Tokens of each")->capture_default_str();
+  app->add_option("--samples", o->samples, "Calibration sequences; 0: as many as the preset's paper")
+      ->capture_default_str();
+  app->add_option("--length", o->length, "Tokens of each; 0: as many as the preset's paper")
+      ->capture_default_str();
   app->add_option("--seed", o->seed, "Of presets that draw at random")->capture_default_str();
   app->add_option("--text", o->text, "Perplexity of this text: one token stream, no BOS");
   app->add_option("--window", o->window, "Tokens of a window")->capture_default_str();

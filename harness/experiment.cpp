@@ -5,6 +5,7 @@
 #include <set>
 
 #include "core/bytes.h"
+#include "datasets/calibration_preset.h"
 #include "datasets/text.h"
 #include "evaluators/chat_template.h"
 #include "harness/data_paths.h"
@@ -100,8 +101,9 @@ void read_calibration(const YamlDocument& document, const PathResolver& resolver
     const auto presets = calibration_presets();
     if (std::find(presets.begin(), presets.end(), entry.spec.preset) == presets.end())
       f.fail("preset", unknown_name_message("preset", entry.spec.preset, presets));
-    entry.spec.samples = f.integer("samples", entry.spec.samples, 1, 1 << 24);
-    entry.spec.length = f.integer("length", entry.spec.length, 1, 1 << 24);
+    const CalibrationPreset& preset = *CalibrationPresets::get().find(entry.spec.preset);
+    entry.spec.samples = f.integer("samples", preset.samples, 1, 1 << 24);
+    entry.spec.length = f.integer("length", preset.length, 1, 1 << 24);
     entry.spec.path = resolver.corpus(f.path("corpus"), entry.corpus, entry.split);
     e.calibration.push_back(entry);
   }

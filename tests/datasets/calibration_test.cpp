@@ -47,7 +47,9 @@ class Calibration : public ::testing::Test {
 };
 
 TEST_F(Calibration, PresetsAreTheseAndNoOthers) {
-  EXPECT_THAT(calibration_presets(), ElementsAre("random_windows", "windows"));
+  EXPECT_THAT(calibration_presets(),
+              ElementsAre("awq", "corpus_mix", "gptq", "lqer", "random_windows", "shuffled_tokens",
+                          "signround", "truncated_documents", "windows"));
 }
 
 TEST_F(Calibration, WindowsAreTheFirstOnesOfTheStreamWithoutBos) {

@@ -133,5 +133,20 @@ TEST_F(ExperimentTest, MistakesNameFileLineKeyAndWhatIsAllowed) {
               HasSubstr("there are no profiles"));
 }
 
+TEST_F(ExperimentTest, APresetBringsItsNumbersWhereNoneAreGiven) {
+  const auto spec = [&](const std::string& keys) {
+    return read(with("name: short, corpus: train.txt, samples: 4, length: 32",
+                     "name: short, corpus: train.txt" + keys))
+        .calibration[0]
+        .spec;
+  };
+  EXPECT_EQ(spec("").samples, 128);
+  EXPECT_EQ(spec("").length, 512);
+  EXPECT_EQ(spec(", preset: signround").samples, 512);
+  EXPECT_EQ(spec(", preset: lqer").length, 2048);
+  EXPECT_EQ(spec(", preset: lqer, samples: 8").samples, 8);
+  EXPECT_THAT(error_of(with("length: 32", "length: 32, preset: lqr")), HasSubstr("did you mean 'lqer'?"));
+}
+
 }  // namespace
 }  // namespace ptq
