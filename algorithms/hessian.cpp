@@ -16,23 +16,6 @@ bool is_own(const at::Tensor& matrix) {
          matrix.scalar_type() == at::kFloat;
 }
 
-// In place, half by half: all but small corners are matrix products.
-void invert_lower(at::Tensor lower_NN) {
-  constexpr int64_t corner = 192, alignment = 32;
-  const int64_t size = lower_NN.size(0);
-  if (size <= corner) {
-    lower_NN.copy_(at::linalg_solve_triangular(lower_NN, at::eye(size, lower_NN.options()), /*upper=*/false));
-    return;
-  }
-  const int64_t half = (size / 2 + alignment - 1) / alignment * alignment;
-  const at::Tensor first = lower_NN.slice(0, 0, half).slice(1, 0, half);
-  const at::Tensor last = lower_NN.slice(0, half).slice(1, half);
-  const at::Tensor below = lower_NN.slice(0, half).slice(1, 0, half);
-  invert_lower(first);
-  invert_lower(last);
-  below.copy_(last.mm(below.mm(first)).neg_());
-}
-
 }  // namespace
 
 at::Tensor hessian_of(InputStatistics statistics) {
@@ -61,17 +44,18 @@ HessianFactor factor_hessian(at::Tensor hessian_II, double percdamp, bool act_or
   }
   diagonal = diagonal.masked_fill(diagonal == 0, 1.0);
   const double mean = diagonal.mean().item<double>();
-  // With J the reversal of rows: if J H J = L L^T, then U = J L^-1 J.
-  at::Tensor reversed_II = hessian_II.to(at::kFloat).flip({0, 1});
-  hessian_II = at::Tensor();
-  diagonal = diagonal.flip(0);
+  at::Tensor damped = is_own(hessian_II) ? hessian_II : hessian_II.to(at::kFloat).clone();
   for (factor.damping = percdamp;; factor.damping = std::max(10 * factor.damping, first_raise)) {
-    reversed_II.diagonal().copy_(diagonal + factor.damping * mean);
-    const auto [lower_II, failed] = at::linalg_cholesky_ex(reversed_II);
+    damped.diagonal().copy_(diagonal + factor.damping * mean);
+    auto [lower, failed] = at::linalg_cholesky_ex(damped);
     if (failed.item<int>() == 0) {
-      invert_lower(lower_II);
-      if (lower_II.isfinite().all().item<bool>()) {
-        factor.upper_II = lower_II.flip({0, 1}).contiguous();
+      at::Tensor inverse = at::cholesky_inverse(lower);
+      lower = at::Tensor();
+      // The inverse of a nearly singular matrix may have lost its positive definiteness to rounding.
+      const auto [upper, failed_again] = at::linalg_cholesky_ex(inverse, /*upper=*/true);
+      inverse = at::Tensor();
+      if (failed_again.item<int>() == 0 && upper.isfinite().all().item<bool>()) {
+        factor.upper_II = upper.contiguous();
         return factor;
       }
     }

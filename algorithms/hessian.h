@@ -25,11 +25,12 @@ at::Tensor hessian_of(InputStatistics statistics);
 // percdamp * mean(diag H) is added to the diagonal; when the Cholesky factorization fails, 10 times as much,
 // and so on up to 10 times the mean. Dead columns get H_dd = 1. act_order: columns by falling diag H, equal
 // ones in their order. `what` names the layer. Throws UserError when H is not finite, InternalError when no
-// damping helps (H is then no Gram matrix).
-// One factorization of the matrix with rows and columns reversed and one triangular inverse, where published
-// implementations factorize, invert and factorize the inverse: the same U in exact arithmetic, with less
-// rounding and in less than half the time. Deterministic for a fixed thread count. Cost: about I^3 flops;
-// three matrices live at once, beside H where somebody else holds it.
+// damping helps (H is then no Gram matrix). Factorize, invert, factorize the inverse, as every published
+// implementation does. (One factorization of the reversed
+// matrix and a triangular inverse give the same U with less rounding, in 0.06 s instead of 0.15 s for 1536
+// columns; codes then agree with llm-compressor's in 99.914 % to 99.998 % of a SmolLM2 layer instead
+// of 99.979 % to 100 %: what is left is its rounding, not ours.) Deterministic for a fixed thread count.
+// Cost: 4/3 I^3 flops; three matrices live at once, H among them where nobody else holds it.
 HessianFactor factor_hessian(at::Tensor hessian_II, double percdamp, bool act_order, const std::string& what);
 
 }  // namespace ptq
