@@ -1,28 +1,45 @@
 #include "harness/data_paths.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 
 #include "harness/experiment.h"
+#include "harness/known_datasets.h"
 
 namespace ptq {
 namespace fs = std::filesystem;
 namespace {
 
 [[noreturn]] void not_found(const PathResolver& resolver, const std::string& key, const std::string& what,
-                            const std::vector<std::string>& tried) {
+                            const std::vector<std::string>& tried, const std::string& advice = "") {
   std::string text = "no " + what + "; looked for";
   for (const auto& path : tried) text += " " + path;
+  if (!advice.empty()) text += "; " + advice;
   throw UserError(resolver.document.where(key), text);
 }
 
-std::vector<std::string> candidates(const PathResolver& resolver, const std::string& written) {
-  if (fs::path(written).is_absolute()) return {written};
+// `written` with the name of a data set at its beginning replaced; the longest name that fits.
+std::string mapped(const PathResolver& resolver, const std::string& written) {
+  const std::pair<const std::string, std::string>* best = nullptr;
+  for (const auto& item : resolver.datasets)
+    if ((written == item.first || written.starts_with(item.first + "/")) &&
+        (!best || item.first.size() > best->first.size()))
+      best = &item;
+  return best ? best->second + written.substr(best->first.size()) : written;
+}
+
+std::vector<std::string> candidates(const PathResolver& resolver, const std::string& written,
+                                    const std::vector<std::string>& endings = {""}) {
   std::vector<std::string> result;
-  for (const auto& folder : resolver.folders) {
-    const std::string path = (fs::path(folder) / written).lexically_normal().string();
-    if (std::find(result.begin(), result.end(), path) == result.end()) result.push_back(path);
-  }
+  const std::vector<std::string> none = {""};
+  for (const auto& folder : fs::path(written).is_absolute() ? none : resolver.folders)
+    for (const auto& ending : endings) {
+      const std::string path = folder.empty()
+                                   ? written + ending
+                                   : (fs::path(folder) / (written + ending)).lexically_normal().string();
+      if (std::find(result.begin(), result.end(), path) == result.end()) result.push_back(path);
+    }
   return result;
 }
 
@@ -43,24 +60,31 @@ std::string PathResolver::model(const std::string& key, const std::string& writt
 
 std::string PathResolver::corpus(const std::string& key, const std::string& written,
                                  const std::string& split) const {
-  auto tried = candidates(*this, written);
-  for (auto& path : tried) {
+  std::vector<std::string> tried;
+  for (const auto& path : candidates(*this, mapped(*this, written))) {
     if (is_file(path)) return path;
-    path = (fs::path(path) / (split + ".txt")).string();
-    if (is_file(path)) return path;
+    tried.push_back((fs::path(path) / (split + ".txt")).string());
+    for (const char* ending : {".txt", ".jsonl", ".json", ".txt.gz", ".jsonl.gz", ".json.gz"})
+      if (const std::string file = (fs::path(path) / (split + ending)).string(); is_file(file)) return file;
   }
-  not_found(*this, key, "corpus '" + written + "'", tried);
+  not_found(
+      *this, key,
+      "corpus '" + written + "' (a file, or a folder with " + split + ".txt, .jsonl or .json, also with .gz)",
+      tried, where_to_get(written, split, folders.back()));
 }
 
 std::string PathResolver::documents(const std::string& key, const std::string& written) const {
-  auto tried = candidates(*this, written);
-  const fs::path name(written);
-  for (const auto& path :
-       candidates(*this, (name.parent_path() / "tasks" / name.filename()).string() + ".jsonl"))
-    tried.push_back(path);
-  for (const auto& path : tried)
-    if (is_file(path)) return path;
-  not_found(*this, key, "documents '" + written + "'", tried);
+  const std::string name = mapped(*this, written);
+  const fs::path path(name);
+  for (const auto& file : candidates(*this, name, {"", ".jsonl", ".jsonl.gz"}))
+    if (is_file(file)) return file;
+  const auto tasks = candidates(*this, (path.parent_path() / "tasks" / path.filename()).string(), {".jsonl"});
+  for (const auto& file : tasks)
+    if (is_file(file)) return file;
+  auto tried = candidates(*this, name);
+  tried.insert(tried.end(), tasks.begin(), tasks.end());
+  not_found(*this, key, "documents '" + written + "' (a file, its .jsonl or .jsonl.gz left out or not)",
+            tried, where_to_get(written, "", folders.back()));
 }
 
 std::string project_root() {
@@ -70,7 +94,19 @@ std::string project_root() {
 
 PathResolver make_path_resolver(const YamlDocument& document) {
   const fs::path parent = fs::path(document.file).parent_path();
-  return {document, {parent.empty() ? "." : parent.string(), project_root(), project_root() + "/datasets"}};
+  PathResolver resolver{
+      document, {parent.empty() ? "." : parent.string(), project_root(), project_root() + "/datasets"}, {}};
+  if (const char* data = std::getenv("HARNESS_DATA"); data && *data) resolver.folders.push_back(data);
+  if (!document.value.contains("datasets")) return resolver;
+  const Json& datasets = document.value["datasets"];
+  if (!datasets.is_object())
+    throw UserError(document.where("datasets"), "wanted a map of names to files or folders");
+  for (const auto& [name, path] : datasets.items()) {
+    if (!path.is_string() || path.get_ref<const std::string&>().empty())
+      throw UserError(document.where("datasets." + name), "wanted the path of a file or folder");
+    resolver.datasets[name] = path;
+  }
+  return resolver;
 }
 
 }  // namespace ptq

@@ -16,7 +16,7 @@ namespace {
 const std::vector<std::string> top_keys = {
     "title",   "models",        "calibration", "methods",  "quantization", "evaluation",
     "seeds",   "compute_dtype", "threads",     "device",   "memory_limit", "full_precision",
-    "include", "exclude",       "table",       "expected", "profiles"};
+    "include", "exclude",       "table",       "expected", "datasets",     "profiles"};
 
 // A profile replaces whole top-level keys.
 void apply_profile(YamlDocument& document, const std::string& profile) {

@@ -148,5 +148,54 @@ TEST_F(ExperimentTest, APresetBringsItsNumbersWhereNoneAreGiven) {
   EXPECT_THAT(error_of(with("length: 32", "length: 32, preset: lqr")), HasSubstr("did you mean 'lqer'?"));
 }
 
+TEST_F(ExperimentTest, DatasetsMapsNamesToFilesAndFolders) {
+  std::filesystem::create_directories(dir() + "/far/texts");
+  std::filesystem::rename(dir() + "/train.txt", dir() + "/far/texts/train.txt");
+  std::filesystem::rename(dir() + "/piqa.jsonl", dir() + "/far/piqa.jsonl");
+  const std::string datasets = "datasets: {stories: far/texts, tasks: " + dir() + "/far, test.txt/x: none}\n";
+  std::string yaml = datasets + with("documents: piqa.jsonl", "documents: tasks/piqa");
+  for (size_t at; (at = yaml.find("corpus: train.txt")) != std::string::npos;)
+    yaml.replace(at, 17, "corpus: stories");
+  const Experiment e = read(yaml);
+  EXPECT_EQ(e.calibration[0].spec.path, dir() + "/far/texts/train.txt");
+  EXPECT_EQ(e.calibration[0].corpus, "stories");  // tables and cells keep the name
+  EXPECT_EQ(e.evaluation[0].spec.path, dir() + "/test.txt");
+  EXPECT_EQ(e.evaluation[1].spec.path, dir() + "/far/piqa.jsonl");
+  EXPECT_EQ(read(yaml, {.profile = "", .assignments = {"datasets.stories=far/texts/train.txt"}})
+                .calibration[0]
+                .spec.path,
+            dir() + "/far/texts/train.txt");
+  EXPECT_THAT(error_of("datasets: [a]\n" + std::string(test::tiny_yaml)),
+              HasSubstr("e.yaml:1: datasets: wanted a map of names to files or folders"));
+  EXPECT_THAT(error_of("datasets:\n  a: b\n  c: 3\n" + std::string(test::tiny_yaml)),
+              HasSubstr("e.yaml:3: datasets.c: wanted the path of a file or folder"));
+}
+
+TEST_F(ExperimentTest, HarnessDataIsLookedThroughLast) {
+  const test::TemporaryFolder data;
+  std::filesystem::create_directories(data.path() + "/c4");
+  test::write_text(data.path() + "/c4/train.json.gz", "");
+  test::write_text(data.path() + "/piqa.jsonl.gz", "");
+  ::setenv("HARNESS_DATA", data.path().c_str(), 1);
+  const Experiment here = read(with("corpus: train.txt, samples: 4", "corpus: c4, samples: 4"));
+  EXPECT_EQ(here.calibration[0].spec.path, data.path() + "/c4/train.json.gz");
+  EXPECT_EQ(here.evaluation[1].spec.path, dir() + "/piqa.jsonl");
+  std::filesystem::remove(dir() + "/piqa.jsonl");
+  EXPECT_EQ(read(with("documents: piqa.jsonl", "documents: piqa")).evaluation[1].spec.path,
+            data.path() + "/piqa.jsonl.gz");
+  // What is missing is named with the hub's file and its place.
+  EXPECT_THAT(
+      error_of(with("corpus: test.txt", "corpus: c4, split: validation")),
+      HasSubstr("'c4' is the hub's allenai/c4: put en/c4-validation.00000-of-00008.json.gz, as it is, at " +
+                data.path() + "/c4/validation.json.gz"));
+  EXPECT_THAT(error_of(with("documents: piqa.jsonl", "documents: arc_easy")),
+              HasSubstr("put config ARC-Easy, split test: its rows as JSON lines, at " + data.path() +
+                        "/arc_easy.jsonl"));
+  ::unsetenv("HARNESS_DATA");
+  EXPECT_THAT(error_of(with("corpus: test.txt", "corpus: wikitext2")),
+              HasSubstr(project_root() + "/datasets/wikitext2/test.txt, or say where it is under datasets:"));
+  EXPECT_THAT(error_of(with("corpus: test.txt", "corpus: mine")), ::testing::Not(HasSubstr("hub")));
+}
+
 }  // namespace
 }  // namespace ptq
