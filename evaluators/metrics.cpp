@@ -1,5 +1,6 @@
 #include "evaluators/metrics.h"
 
+#include <algorithm>
 #include <cmath>
 #include <numbers>
 
@@ -12,7 +13,7 @@ Metric mean_metric(const std::string& name, const std::vector<double>& values) {
   const double n = static_cast<double>(values.size());
   double sum = 0;
   for (const double value : values) sum += value;
-  Metric metric{name, sum / n, -1, static_cast<int64_t>(values.size())};
+  Metric metric{name, sum / n, -1, static_cast<int64_t>(values.size()), values};
   if (values.size() < 2) return metric;
   double squares = 0;
   for (const double value : values) squares += (value - metric.value) * (value - metric.value);
@@ -50,20 +51,37 @@ Ratio ratio_of(const std::vector<double>& values, const std::vector<int64_t>& co
   return ratio;
 }
 
+// The parts as documents of a metric; counts of one each go without saying.
+std::vector<double> weights_of(const std::vector<int64_t>& counts) {
+  if (std::ranges::all_of(counts, [](int64_t count) { return count == 1; })) return {};
+  return {counts.begin(), counts.end()};
+}
+
 }  // namespace
 
 Metric perplexity_metric(const std::vector<double>& values, const std::vector<int64_t>& counts,
                          const std::string& name) {
   const Ratio ratio = ratio_of(values, counts);
   const double value = std::exp(ratio.value);
-  return {name, value, ratio.stderr_ < 0 ? -1 : value * ratio.stderr_, ratio.count};
+  return {name,        value,  ratio.stderr_ < 0 ? -1 : value * ratio.stderr_,
+          ratio.count, values, weights_of(counts)};
 }
 
 Metric bits_metric(const std::string& name, const std::vector<double>& values,
                    const std::vector<int64_t>& counts) {
   const Ratio ratio = ratio_of(values, counts);
-  return {name, ratio.value / std::numbers::ln2, ratio.stderr_ < 0 ? -1 : ratio.stderr_ / std::numbers::ln2,
-          ratio.count};
+  return {name,
+          ratio.value / std::numbers::ln2,
+          ratio.stderr_ < 0 ? -1 : ratio.stderr_ / std::numbers::ln2,
+          ratio.count,
+          values,
+          weights_of(counts)};
+}
+
+Metric share_metric(const std::string& name, const std::vector<double>& values,
+                    const std::vector<int64_t>& counts) {
+  const Ratio ratio = ratio_of(values, counts);
+  return {name, -ratio.value, ratio.stderr_, ratio.count, values, weights_of(counts)};
 }
 
 Metric pooled_metric(const std::string& name, const std::vector<Metric>& parts) {
@@ -77,6 +95,7 @@ Metric pooled_metric(const std::string& name, const std::vector<Metric>& parts) 
     squares += (n - 1) * n * part.stderr_ * part.stderr_;
     known = known && part.stderr_ >= 0;
     result.count += part.count;
+    result.documents.insert(result.documents.end(), part.documents.begin(), part.documents.end());
   }
   const double total = static_cast<double>(result.count);
   result.value = sum / total;

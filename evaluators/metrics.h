@@ -1,4 +1,5 @@
 // Means with standard errors. Sums run in the order given, in float64: equal input gives equal bits.
+// Each metric brings the scores of its documents or parts along.
 #pragma once
 
 #include <string>
@@ -20,6 +21,10 @@ Metric perplexity_metric(const std::vector<double>& values, const std::vector<in
 // The logarithm of that to base 2: bits of the text a byte, where counts are bytes.
 Metric bits_metric(const std::string& name, const std::vector<double>& values,
                    const std::vector<int64_t>& counts);
+// Sum of values / sum of counts, with the ratio estimator's standard error over parts: a mean over tokens of
+// parts that have several.
+Metric share_metric(const std::string& name, const std::vector<double>& values,
+                    const std::vector<int64_t>& counts);
 // A group of tasks as one, as lm-eval's groups: each task's mean weighted by its documents; pooled standard
 // error sqrt(sum (n - 1) n se^2 / (N - tasks) / N), which overlooks differences between tasks; -1 where a
 // task has none.

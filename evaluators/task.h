@@ -23,6 +23,10 @@ struct Request {
 struct Score {
   double log_likelihood = 0;  // natural log, summed over ids[from..] in order, float64
   bool greedy = false;        // every scored id was the arg max
+  // Of tasks against full precision: sum over the scored positions of KL(full precision || this model) of the
+  // next token's distributions, nats; positions where both have the same likeliest token.
+  double divergence = 0;
+  int64_t agreements = 0;
 };
 
 struct Metric {
@@ -30,6 +34,8 @@ struct Metric {
   double value = 0;
   double stderr_ = -1;  // standard error; < 0: not defined
   int64_t count = 0;    // documents (or scored tokens, for perplexity)
+  // What the value is made of, for statistics between cells (evaluators/document_scores.h); empty: none.
+  std::vector<double> documents{}, weights{};  // weights empty: one each
 };
 
 // What a user may say of an evaluation; every field but name is in the key.
@@ -71,7 +77,8 @@ struct TaskEntry {
   int version = 1;          // raised when prompts or metrics change; part of the key
   std::string main_metric;  // what a table shows by default: perplexity, acc, word_perplexity
   bool lower_is_better = false;
-  bool is_text = false;  // reads a text file instead of JSON lines
+  bool is_text = false;                 // reads a text file instead of JSON lines
+  bool against_full_precision = false;  // scores need the unquantized model too
   std::function<std::unique_ptr<Task>(const TaskInput&)> make;
 };
 using TaskRegistry = Registry<TaskEntry>;
