@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -14,11 +16,18 @@
 
 namespace ptq {
 
-// Score ids[from..] given all ids before each. from >= 1.
+// Score ids[from..] given all ids before each. from >= 1. Of a task that generates: continue ids; from is
+// their number.
 struct Request {
   std::vector<int32_t> ids;
   int64_t from = 1;
   bool feed_all = false;  // the model reads the last id too, though nothing after it is scored
+  int64_t decode = 0;     // the last so many ids that it reads go one at a time through the KV cache
+};
+// How a task's requests are continued, greedily (evaluators/decoding.h).
+struct Generation {
+  int64_t most_tokens = 0;                                        // of an answer; 1 or more
+  std::function<bool(std::span<const int32_t> generated)> ended;  // after each id, which is kept
 };
 struct Score {
   double log_likelihood = 0;  // natural log, summed over ids[from..] in order, float64
@@ -27,6 +36,7 @@ struct Score {
   // next token's distributions, nats; positions where both have the same likeliest token.
   double divergence = 0;
   int64_t agreements = 0;
+  std::vector<int32_t> generated{};  // of a request to continue; log_likelihood is theirs, greedy true
 };
 
 struct Metric {
@@ -50,9 +60,11 @@ struct EvaluationSpec {
   // for a checkpoint without one. Shots are turns of the conversation, or one text with the question.
   std::string chat_template;
   bool fewshot_as_multiturn = true;
+  int64_t max_tokens = 0;  // of an answer, where a task generates; 0: the task's own
   // perplexity only: the named protocol (evaluators/windows.h)
   std::string protocol = "windows";
   int64_t window = 2048, stride = 0 /* 0: window */, windows = 0 /* most windows; 0: all */;
+  int64_t decode = 0;  // of each window, read one at a time through the KV cache
 };
 
 struct TaskInput {
@@ -60,6 +72,12 @@ struct TaskInput {
   const Tokenizer& tokenizer;
   int64_t max_positions;    // the model's longest sequence
   std::string model_dir{};  // where a chat template is read, when the evaluation asks for one
+};
+
+// What a document shows of itself or its answer, for who reads them: question, output, ...
+struct DocumentText {
+  int64_t document = 0;
+  std::string name, text;
 };
 
 class Task {
@@ -70,6 +88,9 @@ class Task {
   // scores[i] belongs to requests()[i]. Deterministic.
   virtual std::vector<Metric> metrics(const std::vector<Score>& scores) const = 0;
   virtual std::string token_digest() const = 0;  // SHA-256 over all requests' ids and `from`s
+  // Of a task that generates; none: requests are scored.
+  virtual std::optional<Generation> generation() const { return std::nullopt; }
+  virtual std::vector<DocumentText> texts(const std::vector<Score>&) const { return {}; }
 };
 
 struct TaskEntry {
@@ -79,6 +100,8 @@ struct TaskEntry {
   bool lower_is_better = false;
   bool is_text = false;                 // reads a text file instead of JSON lines
   bool against_full_precision = false;  // scores need the unquantized model too
+  int64_t shots = 0;                    // where the evaluation says nothing of them
+  bool generates = false;               // reads max_tokens
   std::function<std::unique_ptr<Task>(const TaskInput&)> make;
 };
 using TaskRegistry = Registry<TaskEntry>;
