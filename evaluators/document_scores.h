@@ -21,6 +21,9 @@ bool is_accuracy(const std::string& metric);
 // Whether less is better: perplexities, bits and divergences.
 bool lower_is_better(const std::string& metric);
 
+// The name under which the store keeps the weights of a metric's documents.
+inline std::string weight_name(const std::string& metric) { return metric + "/weight"; }
+
 struct DocumentScores {
   Aggregate aggregate = Aggregate::mean;
   std::vector<double> values;

@@ -9,6 +9,7 @@
 
 #include "core/error.h"
 #include "models/device.h"
+#include "models/kernels.h"
 #include "models/token_forest.h"
 
 namespace ptq {
@@ -118,17 +119,23 @@ std::vector<Score> score_batch(const DecoderModel& model, const std::vector<Requ
   return scores_of(model, requests, batch, packed, hidden_1TD[0]);
 }
 
-std::vector<Score> score_block_by_block(const DecoderModel& model, const std::vector<Request>& requests,
-                                        std::span<const Batch> batches,
-                                        const std::function<void(double)>& share, const at::Device& device) {
-  const c10::NoGradGuard no_grad;
+namespace {
+
+std::vector<Packed> pack_all(const std::vector<Request>& requests, std::span<const Batch> batches) {
   std::vector<Packed> packed;
+  for (const Batch& batch : batches) packed.push_back(pack(requests, batch));
+  return packed;
+}
+
+// Of each batch [T, D], after the final norm; one block in memory at a time.
+std::vector<at::Tensor> hidden_block_by_block(const DecoderModel& model, const std::vector<Packed>& packed,
+                                              const std::function<void(double)>& share,
+                                              const at::Device& device) {
   std::vector<at::Tensor> hidden;
   std::vector<ForwardContext> contexts;
-  for (const Batch& batch : batches) {
-    packed.push_back(pack(requests, batch));
-    contexts.push_back(to_device(forest_context(model, packed.back().forest), device));
-    hidden.push_back(model.embed(packed.back().forest->ids_1T.to(device)));
+  for (const Packed& batch : packed) {
+    contexts.push_back(to_device(forest_context(model, batch.forest), device));
+    hidden.push_back(model.embed(batch.forest->ids_1T.to(device)));
   }
   const int64_t layers = model.config().layers;
   for (int64_t i = 0; i < layers; ++i) {
@@ -138,10 +145,106 @@ std::vector<Score> score_block_by_block(const DecoderModel& model, const std::ve
       share(static_cast<double>(i) / static_cast<double>(layers));
     }
   }
+  for (at::Tensor& state : hidden) state = model.final_norm(state)[0];
+  return hidden;
+}
+
+// What two models say of the tokens after some positions; of each: log-likelihood of its target and whether
+// that is the likeliest by the second, divergence, whether both have the same likeliest.
+struct Comparison {
+  at::Tensor log_likelihood, greedy, divergence, same_top;
+};
+Comparison compare(const at::Tensor& reference_RV, const at::Tensor& logits_RV, const at::Tensor& target_R) {
+  Comparison result;
+  result.log_likelihood = row_log_likelihoods(logits_RV, target_R, &result.greedy);
+  const at::Tensor p_RV = at::log_softmax(reference_RV, -1, at::kDouble);
+  const at::Tensor q_RV = at::log_softmax(logits_RV, -1, at::kDouble);
+  result.divergence = (p_RV.exp() * (p_RV - q_RV)).sum(-1).cpu();
+  result.same_top = (reference_RV.argmax(-1) == logits_RV.argmax(-1)).cpu();
+  result.log_likelihood = result.log_likelihood.cpu();
+  result.greedy = result.greedy.cpu();
+  return result;
+}
+
+// hidden: [T, D] after the final norm, of either model.
+std::vector<Score> compared_scores(const DecoderModel& reference, const at::Tensor& reference_TD,
+                                   const DecoderModel& model, const at::Tensor& hidden_TD,
+                                   const std::vector<Request>& requests, const Batch& batch,
+                                   const Packed& packed) {
+  // Float64 rows of 32 MiB, and no fewer than 32, from where on a row's logits do not depend on the others.
+  const auto at_once =
+      static_cast<size_t>(std::clamp<int64_t>((1 << 22) / model.config().vocab_size / 32 * 32, 32, 256));
+  std::vector<Score> scores;
+  size_t row = 0;
+  Comparison chunk;
+  for (const int64_t index : batch.requests) {
+    const Request& request = requests[static_cast<size_t>(index)];
+    Score score{0, true};
+    for (auto i = static_cast<size_t>(request.from); i < request.ids.size(); ++i, ++row) {
+      const auto place = static_cast<int64_t>(row % at_once);
+      if (place == 0) {
+        const size_t end = std::min(row + at_once, packed.tokens.size());
+        std::vector<int64_t> rows(packed.tokens.begin() + static_cast<int64_t>(row),
+                                  packed.tokens.begin() + static_cast<int64_t>(end));
+        std::vector<int64_t> targets(packed.targets.begin() + static_cast<int64_t>(row),
+                                     packed.targets.begin() + static_cast<int64_t>(end));
+        rows.resize(std::max<size_t>(rows.size(), 32), rows.back());
+        targets.resize(rows.size(), targets.back());
+        const at::Tensor row_R = at::tensor(rows).to(hidden_TD.device());
+        const auto logits = [&](const DecoderModel& of, const at::Tensor& states_TD) {
+          return of.head(states_TD.index_select(0, row_R).unsqueeze(0)).squeeze(0);
+        };
+        chunk = compare(logits(reference, reference_TD), logits(model, hidden_TD),
+                        at::tensor(targets).to(hidden_TD.device()));
+      }
+      score.log_likelihood += chunk.log_likelihood.const_data_ptr<double>()[place];
+      score.greedy &= chunk.greedy.const_data_ptr<bool>()[place];
+      score.divergence += chunk.divergence.const_data_ptr<double>()[place];
+      score.agreements += chunk.same_top.const_data_ptr<bool>()[place];
+    }
+    scores.push_back(score);
+  }
+  return scores;
+}
+
+}  // namespace
+
+std::vector<Score> score_block_by_block(const DecoderModel& model, const std::vector<Request>& requests,
+                                        std::span<const Batch> batches,
+                                        const std::function<void(double)>& share, const at::Device& device) {
+  const c10::NoGradGuard no_grad;
+  const std::vector<Packed> packed = pack_all(requests, batches);
+  const std::vector<at::Tensor> hidden = hidden_block_by_block(model, packed, share, device);
   std::vector<Score> scores;
   for (size_t b = 0; b < hidden.size(); ++b) {
-    const auto part = scores_of(model, requests, batches[b], packed[b], model.final_norm(hidden[b])[0]);
+    const auto part = scores_of(model, requests, batches[b], packed[b], hidden[b]);
     scores.insert(scores.end(), part.begin(), part.end());
+  }
+  return scores;
+}
+
+std::vector<Score> score_against(const DecoderModel& reference, const DecoderModel& model,
+                                 const std::vector<Request>& requests, std::span<const Batch> batches,
+                                 bool block_by_block, const std::function<void(double)>& share,
+                                 const at::Device& device) {
+  const c10::NoGradGuard no_grad;
+  PTQ_CHECK_EQ(reference.config().vocab_size, model.config().vocab_size);
+  const std::vector<Packed> packed = pack_all(requests, batches);
+  const std::vector<at::Tensor> theirs = hidden_block_by_block(
+      reference, packed, [&](double part) { share(part / 2); }, device);
+  std::vector<at::Tensor> ours;
+  if (block_by_block)
+    ours = hidden_block_by_block(
+        model, packed, [&](double part) { share((1 + part) / 2); }, device);
+  std::vector<Score> scores;
+  for (size_t b = 0; b < packed.size(); ++b) {
+    const auto& forest = packed[b].forest;
+    const at::Tensor hidden_TD =
+        block_by_block ? ours[b] : model.hidden(forest->ids_1T.to(device), forest_context(model, forest))[0];
+    const auto part =
+        compared_scores(reference, theirs[b], model, hidden_TD, requests, batches[b], packed[b]);
+    scores.insert(scores.end(), part.begin(), part.end());
+    share(0.5 + 0.5 * static_cast<double>(b + 1) / static_cast<double>(packed.size()));
   }
   return scores;
 }

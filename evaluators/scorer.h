@@ -40,4 +40,14 @@ std::vector<Score> score_block_by_block(const DecoderModel& model, const std::ve
                                         const std::function<void(double)>& share,
                                         const at::Device& device = at::kCPU);
 
+// The same scores, and beside them Score::divergence and ::agreements against `reference`, a model of the
+// same vocabulary. The reference runs first, block by block whatever the model does (block_by_block), so that
+// never two models are in memory; its last states of all batches are kept (tokens * hidden * bytes of the
+// dtype). Distributions of both are compared some positions at a time, softmax in float64. Cost: two forward
+// passes.
+std::vector<Score> score_against(const DecoderModel& reference, const DecoderModel& model,
+                                 const std::vector<Request>& requests, std::span<const Batch> batches,
+                                 bool block_by_block, const std::function<void(double)>& share,
+                                 const at::Device& device = at::kCPU);
+
 }  // namespace ptq
