@@ -77,7 +77,7 @@ void BlockGradient::attend(Tape& tape) const {
       // Scores are float32: rounded to bfloat16, a score of 16 would be off by 6 % of its probability.
       const at::Tensor scores_RS = linear_product_float(q_RE, keys_TE.narrow(0, 0, end));
       const at::Tensor p_RS =
-          causal_softmax(scores_RS.view({share, count, end}), scale, begin, block_.sliding_window, dtype_)
+          causal_softmax(scores_RS.view({share, count, end}), scale, block_.sliding_window, dtype_)
               .view({share * count, end});
       const at::Tensor y_RE = linear_product(p_RS, values_ET.narrow(1, 0, end).contiguous());
       y_TKGE.narrow(0, begin, count).select(1, head).copy_(y_RE.view({share, count, E}).transpose(0, 1));

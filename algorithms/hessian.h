@@ -13,8 +13,7 @@ namespace ptq {
 
 struct HessianFactor {
   at::Tensor upper_II;  // float32, rows and columns in processing order
-  at::Tensor
-      order_I;  // int64: the column that is processed at each position; undefined: the columns' own order
+  at::Tensor order_I;  // int64: the column that is processed at each position; undefined: their own order
   at::Tensor dead_I;   // bool, by column: inputs that are always 0
   double damping = 0;  // the fraction of mean(diag H) that was added
 };
@@ -26,11 +25,11 @@ at::Tensor hessian_of(InputStatistics statistics);
 // and so on up to 10 times the mean. Dead columns get H_dd = 1. act_order: columns by falling diag H, equal
 // ones in their order. `what` names the layer. Throws UserError when H is not finite, InternalError when no
 // damping helps (H is then no Gram matrix). Factorize, invert, factorize the inverse, as every published
-// implementation does. (One factorization of the reversed
-// matrix and a triangular inverse give the same U with less rounding, in 0.06 s instead of 0.15 s for 1536
-// columns; codes then agree with llm-compressor's in 99.914 % to 99.998 % of a SmolLM2 layer instead
-// of 99.979 % to 100 %: what is left is its rounding, not ours.) Deterministic for a fixed thread count.
-// Cost: 4/3 I^3 flops; three matrices live at once, H among them where nobody else holds it.
+// implementation does. (One factorization of the reversed matrix and a triangular inverse give the same U with
+// less rounding, in 0.06 s instead of 0.15 s for 1536 columns; codes then agree with llm-compressor's in
+// 99.914 % to 99.998 % of a SmolLM2 layer instead of 99.979 % to 100 %: what is left is its rounding, not
+// ours.) Deterministic for a fixed thread count. Cost: 4/3 I^3 flops; three matrices live at once, H among
+// them where nobody else holds it.
 HessianFactor factor_hessian(at::Tensor hessian_II, double percdamp, bool act_order, const std::string& what);
 
 }  // namespace ptq

@@ -12,11 +12,9 @@
 
 #include <chrono>
 #include <fstream>
-#include <iostream>
 #include <iterator>
 
-#include "core/error.h"
-#include "core/json.h"
+#include "bench/serve.h"
 #include "core/machine.h"
 #include "models/attention.h"
 #include "models/decoder.h"
@@ -35,11 +33,10 @@ double seconds_of(const Work& work) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-class Bench {
+class PerplexitySpeed {
  public:
-  Bench(const std::string& dir, const std::string& ids_file, const std::string& dtype)
-      : model_(Checkpoint::open(dir), dtype == "float32" ? at::kFloat : at::kBFloat16) {
-    if (dtype != "float32" && dtype != "bfloat16") throw UserError("dtype must be float32 or bfloat16");
+  PerplexitySpeed(const std::string& dir, const std::string& ids_file, const std::string& dtype)
+      : model_(Checkpoint::open(dir), bench::dtype_of(dtype)) {
     std::ifstream in(ids_file);
     const std::vector<int64_t> ids{std::istream_iterator<int64_t>(in), {}};
     if (ids.size() < 2) throw UserError(ids_file + ": needs at least two ids");
@@ -117,38 +114,25 @@ class Bench {
   at::Tensor ids_T_;
 };
 
-int run(int argc, char** argv) {
-  if (argc != 5) throw UserError("usage: perplexity_speed MODEL_DIR IDS_FILE bfloat16|float32 THREADS");
-  at::set_num_threads(std::stoi(argv[4]));
-  const Bench bench(argv[1], argv[2], argv[3]);
-  for (std::string command; std::getline(std::cin, command);) {
-    Json answer;
-    if (command == "score") {
-      answer = bench.score();
-    } else if (command == "gemm") {
-      answer = bench.gemm();
-    } else if (command == "parts") {
-      answer = bench.parts();
-    } else if (command == "peak") {
-      rusage usage{};
-      getrusage(RUSAGE_SELF, &usage);
-      answer = {{"peak_mib", usage.ru_maxrss / 1024}, {"minor_faults", usage.ru_minflt}};
-    } else {
-      throw UserError(unknown_name_message("command", command, {"score", "gemm", "parts", "peak"}));
-    }
-    std::cout << answer.dump() << std::endl;
-  }
-  return 0;
+Json peak() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return {{"peak_mib", usage.ru_maxrss / 1024}, {"minor_faults", usage.ru_minflt}};
+}
+
+void run(const std::vector<std::string>& words) {
+  if (words.size() != 4) throw UserError("usage: perplexity_speed MODEL_DIR IDS_FILE bfloat16|float32 THREADS");
+  at::set_num_threads(std::stoi(words[3]));
+  const PerplexitySpeed speed(words[0], words[1], words[2]);
+  bench::serve({{"score", [&] { return speed.score(); }},
+                {"gemm", [&] { return speed.gemm(); }},
+                {"parts", [&] { return speed.parts(); }},
+                {"peak", peak}});
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
   ptq::use_huge_pages();  // as harness does
-  try {
-    return run(argc, argv);
-  } catch (const std::exception& error) {
-    std::cerr << "perplexity_speed: " << error.what() << "\n";
-    return 1;
-  }
+  return ptq::bench::guarded("perplexity_speed", [&] { run({argv + 1, argv + argc}); });
 }

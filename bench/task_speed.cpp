@@ -4,8 +4,9 @@
 //
 // Commands, a line each on stdin; a line of JSON each on stdout:
 //   score  each task, one after another: seconds (and those before the first forward pass), processor
-//   seconds, counts of requests, batches and tokens
-//          that the model reads, metrics, the highest resident memory in MiB during the command
+//   seconds,
+//          counts of requests, batches and tokens that the model reads, metrics, the highest resident memory
+//          in MiB during the command
 //   values the log-likelihoods of the last score, in order of the tasks' requests
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
@@ -13,10 +14,8 @@
 #include <chrono>
 #include <ctime>
 #include <fstream>
-#include <iostream>
 
-#include "core/error.h"
-#include "core/json.h"
+#include "bench/serve.h"
 #include "core/machine.h"
 #include "evaluators/scorer.h"
 #include "models/tokenizer.h"
@@ -40,16 +39,17 @@ int64_t peak_mib() {
   throw UserError("/proc/self/status tells no VmHWM");
 }
 
-class Bench {
+class TaskSpeed {
  public:
-  Bench(const std::string& dir, const EvaluationSpec& spec, const std::string& dtype,
-        std::vector<std::string> tasks)
-      : model_(Checkpoint::open(dir), dtype == "float32" ? at::kFloat : at::kBFloat16),
+  TaskSpeed(const std::string& dir, const EvaluationSpec& spec, const std::string& dtype,
+            std::vector<std::string> tasks)
+      : model_(Checkpoint::open(dir), bench::dtype_of(dtype)),
         tokenizer_(Tokenizer::load(dir)),
         spec_(spec),
         tasks_(std::move(tasks)) {
-    if (dtype != "float32" && dtype != "bfloat16") throw UserError("dtype must be float32 or bfloat16");
-    for (const std::string& name : tasks_) TaskRegistry::get().find(name);
+    for (const std::string& name : tasks_)
+      if (!TaskRegistry::get().find(name))
+        throw UserError(unknown_name_message("task", name, TaskRegistry::get().names()));
   }
 
   Json score() {
@@ -93,34 +93,23 @@ class Bench {
   std::vector<double> values_;
 };
 
-int run(int argc, char** argv) {
-  if (argc < 9)
+void run(const std::vector<std::string>& words) {
+  if (words.size() < 8)
     throw UserError(
         "usage: task_speed MODEL_DIR DOCUMENTS SHOTS FEWSHOT_FILE|- LIMIT bfloat16|float32 THREADS TASK...");
-  const std::vector<std::string> words(argv + 1, argv + argc);
   EvaluationSpec spec;
   spec.path = words[1];
   spec.shots = std::stoll(words[2]);
   if (words[3] != "-") spec.fewshot_path = words[3];
   spec.limit = std::stoll(words[4]);
   at::set_num_threads(std::stoi(words[6]));
-  Bench bench(words[0], spec, words[5], {words.begin() + 7, words.end()});
-  for (std::string command; std::getline(std::cin, command);) {
-    if (command != "score" && command != "values")
-      throw UserError(unknown_name_message("command", command, {"score", "values"}));
-    std::cout << (command == "score" ? bench.score() : bench.values()).dump() << std::endl;
-  }
-  return 0;
+  TaskSpeed speed(words[0], spec, words[5], {words.begin() + 7, words.end()});
+  bench::serve({{"score", [&] { return speed.score(); }}, {"values", [&] { return speed.values(); }}});
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
   ptq::use_huge_pages();  // as harness does
-  try {
-    return run(argc, argv);
-  } catch (const std::exception& error) {
-    std::cerr << "task_speed: " << error.what() << "\n";
-    return 1;
-  }
+  return ptq::bench::guarded("task_speed", [&] { run({argv + 1, argv + argc}); });
 }

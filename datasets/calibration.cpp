@@ -6,7 +6,7 @@
 #include "core/error.h"
 #include "core/sha256.h"
 #include "datasets/calibration_preset.h"
-#include "datasets/text.h"
+#include "datasets/corpus.h"
 
 namespace ptq {
 

@@ -23,6 +23,18 @@ const std::string& corpus_text(const JsonDocument& document) {
   return found->get_ref<const std::string&>();
 }
 
+std::string read_corpus(const std::string& path) {
+  if (!is_jsonl_name(path)) return read_text(path);
+  std::string corpus;
+  bool first = true;
+  for (const JsonDocument& document : read_jsonl(path)) {
+    if (!first) corpus += "\n\n";
+    corpus += corpus_text(document);
+    first = false;
+  }
+  return corpus;
+}
+
 std::vector<CorpusDocument> read_corpus_documents(const std::string& path) {
   std::vector<CorpusDocument> documents;
   const auto add = [&](std::string text, Json fields) {

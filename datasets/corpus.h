@@ -1,4 +1,4 @@
-// A corpus as documents, where calibration draws whole ones.
+// A corpus: one text, or documents where calibration draws whole ones.
 #pragma once
 
 #include <string>
@@ -14,6 +14,10 @@ bool is_jsonl_name(const std::string& path);
 
 // The string under `text` of a corpus's document. Throws UserError with file and line when there is none.
 const std::string& corpus_text(const JsonDocument& document);
+
+// The text of a corpus: the file as it is or, of JSON lines, the documents' strings joined by a blank line
+// ("\n\n"). Throws UserError as the readers (text.h) do, and for a document without that string.
+std::string read_corpus(const std::string& path);
 
 struct CorpusDocument {
   std::string text;

@@ -8,7 +8,6 @@
 #include <optional>
 
 #include "core/error.h"
-#include "datasets/corpus.h"
 #include "datasets/gzip.h"
 #include "models/tokenizer/utf8.h"
 
@@ -122,18 +121,6 @@ std::vector<JsonDocument> read_jsonl(const std::string& path) {
     begin = end + 1;
   }
   return documents;
-}
-
-std::string read_corpus(const std::string& path) {
-  if (!is_jsonl_name(path)) return read_text(path);
-  std::string corpus;
-  bool first = true;
-  for (const JsonDocument& document : read_jsonl(path)) {
-    if (!first) corpus += "\n\n";
-    corpus += corpus_text(document);
-    first = false;
-  }
-  return corpus;
 }
 
 }  // namespace ptq

@@ -1,4 +1,4 @@
-// Plain readers: a whole text file, JSON-lines documents, a corpus of either kind; gzip'ed or not (gzip.h).
+// Plain readers: a whole text file, JSON-lines documents; gzip'ed or not (gzip.h).
 #pragma once
 
 #include <string>
@@ -20,10 +20,5 @@ struct JsonDocument {
 // where it can be told), not JSON, not an object, nested deeper than 100 levels (what reads the value later
 // may be recursive).
 std::vector<JsonDocument> read_jsonl(const std::string& path);
-
-// The text of a corpus: the file as it is or, when the name says JSON lines (corpus.h), the strings under
-// `text` of its documents, joined by a blank line ("\n\n"). Throws UserError as the readers do, and for a
-// document without that string.
-std::string read_corpus(const std::string& path);
 
 }  // namespace ptq

@@ -191,11 +191,8 @@ std::string own_template(const std::string& dir) {
 
 const Style& chosen_style(const TaskInput& input) {
   const std::string& asked = input.spec.chat_template;
-  if (asked != "auto" && !find_style(asked)) {
-    auto allowed = chat_template_names();
-    allowed.insert(allowed.begin(), "auto");
-    throw UserError(unknown_name_message("chat template", asked, allowed));
-  }
+  if (asked != "auto" && !find_style(asked))
+    throw UserError(unknown_name_message("chat template", asked, chat_template_choices()));
   const std::string own = input.model_dir.empty() ? "" : own_template(input.model_dir);
   const Where where{input.model_dir, 0, "chat_template"};
   if (own.empty()) {
@@ -249,6 +246,12 @@ std::vector<std::string> chat_template_names() {
   std::vector<std::string> names;
   for (const Style& style : styles()) names.push_back(style.name);
   return names;
+}
+
+std::vector<std::string> chat_template_choices() {
+  auto choices = chat_template_names();
+  choices.insert(choices.begin(), "auto");
+  return choices;
 }
 
 std::string chat_template_digest(const std::string& text) {

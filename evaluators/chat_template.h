@@ -42,7 +42,8 @@ class ChatTemplate {
   std::string bos_, eos_;
 };
 
-std::vector<std::string> chat_template_names();  // of the built-in ones
+std::vector<std::string> chat_template_names();    // of the built-in ones
+std::vector<std::string> chat_template_choices();  // what may be asked for: auto, or one of them
 
 // SHA-256 of a template's text without the line feed that ends it; a line feed inside a literal may be
 // written as such or as \n.

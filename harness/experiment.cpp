@@ -162,8 +162,7 @@ void read_evaluation(const YamlDocument& document, const PathResolver& resolver,
         spec.fewshot_path = resolver.documents(f.path("fewshot"), entry.fewshot);
       }
       spec.chat_template = f.text("chat_template", "");
-      auto templates = chat_template_names();
-      templates.insert(templates.begin(), "auto");
+      const auto templates = chat_template_choices();
       if (f.has("chat_template") && std::ranges::find(templates, spec.chat_template) == templates.end())
         f.fail("chat_template", unknown_name_message("chat template", spec.chat_template, templates));
       if (f.has("fewshot_as_multiturn") && spec.chat_template.empty())

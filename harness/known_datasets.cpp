@@ -3,6 +3,8 @@
 #include <filesystem>
 #include <vector>
 
+#include "evaluators/python_text.h"
+
 namespace ptq {
 namespace fs = std::filesystem;
 namespace {
@@ -20,8 +22,7 @@ const std::vector<KnownDataset>& corpora() {
   static const std::vector<KnownDataset> list = {
       {"wikitext2", "Salesforce/wikitext",
        "the `text` of the rows of config wikitext-2-raw-v1, split {split}, one after another as they are "
-       "(protocol "
-       "papers_wikitext joins them)",
+       "(protocol papers_wikitext joins them)",
        "wikitext2/{split}.txt"},
       {"ptb", "ptb-text-only/ptb_text_only",
        "the `sentence` of the rows of split {split}, joined by one blank", "ptb/{split}.txt"},
@@ -58,10 +59,6 @@ const std::vector<KnownDataset>& documents() {
   return list;
 }
 
-void replace(std::string& text, const std::string& from, const std::string& to) {
-  for (size_t at; (at = text.find(from)) != std::string::npos;) text.replace(at, from.size(), to);
-}
-
 }  // namespace
 
 std::string where_to_get(const std::string& written, const std::string& split, const std::string& folder) {
@@ -69,10 +66,10 @@ std::string where_to_get(const std::string& written, const std::string& split, c
     const std::string name = part.string().substr(0, part.string().find('.'));
     for (const KnownDataset& known : split.empty() ? documents() : corpora()) {
       if (known.name != name) continue;
-      std::string file = known.file, place = known.place.empty() ? name + ".jsonl" : known.place;
-      replace(file, "{split}", split);
-      replace(place, "{split}", split);
-      replace(file, "{shards}", split == "train" ? "01024" : "00008");
+      const std::string file =
+          replaced(replaced(known.file, "{shards}", split == "train" ? "01024" : "00008"), "{split}", split);
+      const std::string place =
+          known.place.empty() ? name + ".jsonl" : replaced(known.place, "{split}", split);
       return "'" + name + "' is the hub's " + known.hub + ": put " + file + ", at " +
              (fs::path(folder) / place).string() + ", or say where it is under datasets: in the experiment";
     }

@@ -6,8 +6,8 @@
 
 namespace ptq {
 
-// "data set 'c4' is allenai/c4 on the hub: put its ... at <folder>/c4/validation.json.gz" for a corpus or
-// documents called `written` ("c4", "data/piqa.jsonl": the first part of the path that is a known name); ""
+// "'c4' is the hub's allenai/c4: put en/c4-validation..., at <folder>/c4/validation.json.gz, or say ..." for a
+// corpus or documents called `written` ("c4", "data/piqa.jsonl": the first part of the path that is a known name); ""
 // for an unknown one. `split` is the corpus's, "" for documents.
 std::string where_to_get(const std::string& written, const std::string& split, const std::string& folder);
 

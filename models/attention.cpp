@@ -9,18 +9,6 @@
 namespace ptq {
 namespace {
 
-// [T, S] bool: which keys a query sees; nothing where plain causal attention from position 0 says the same.
-std::optional<at::Tensor> visibility(int64_t tokens, int64_t keys, int64_t window, const at::Device& device) {
-  const int64_t offset = keys - tokens;
-  const bool window_matters = window > 0 && window < keys;
-  if (!window_matters && (offset == 0 || tokens == 1)) return std::nullopt;
-  const auto options = at::TensorOptions(at::kLong).device(device);
-  const at::Tensor distance_TS = at::arange(offset, keys, options).unsqueeze(1) - at::arange(keys, options).unsqueeze(0);
-  at::Tensor visible_TS = distance_TS >= 0;
-  if (window_matters) visible_TS = visible_TS & (distance_TS < window);
-  return visible_TS;
-}
-
 // Tokens [begin, begin + count) of a forest, whole trees: [T, S] bool, which keys a query sees.
 at::Tensor visibility(const TokenForest& forest, int64_t begin, int64_t count, int64_t window) {
   const at::Tensor token_T = at::arange(begin, begin + count, forest.end_T.options());
@@ -50,12 +38,22 @@ bool tiles_serve(const at::Tensor& q_BTHE, const at::Tensor& k_BSKE, const at::T
 
 }  // namespace
 
+at::Tensor visible_keys(int64_t queries, int64_t keys, int64_t window, const at::Device& device) {
+  const auto options = at::TensorOptions(at::kLong).device(device);
+  const at::Tensor distance_TS = at::arange(keys - queries, keys, options).unsqueeze(1) - at::arange(keys, options).unsqueeze(0);
+  const at::Tensor visible_TS = distance_TS >= 0;
+  return window > 0 ? visible_TS & (distance_TS < window) : visible_TS;
+}
+
 at::Tensor causal_attention(const at::Tensor& q_BTHE, const at::Tensor& k_BSKE, const at::Tensor& v_BSKE, int64_t window) {
   const int64_t batch = q_BTHE.size(0), tokens = q_BTHE.size(1), keys = k_BSKE.size(1);
   PTQ_CHECK_EQ(q_BTHE.size(2) % k_BSKE.size(2), 0);
   PTQ_CHECK(keys >= tokens, "fewer keys than queries");
   if (tiles_serve(q_BTHE, k_BSKE, v_BSKE)) return attention_tiles(q_BTHE, k_BSKE, v_BSKE, window);
-  const std::optional<at::Tensor> visible_TS = visibility(tokens, keys, window, q_BTHE.device());
+  // Plain causal attention from position 0, or of one query, needs no mask.
+  std::optional<at::Tensor> visible_TS;
+  if ((window > 0 && window < keys) || (keys > tokens && tokens > 1))
+    visible_TS = visible_keys(tokens, keys, window, q_BTHE.device());
   std::vector<at::Tensor> parts;
   for (int64_t b = 0; b < batch; ++b)
     parts.push_back(attend(q_BTHE[b], k_BSKE[b], v_BSKE[b], visible_TS, !visible_TS && tokens > 1));

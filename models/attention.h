@@ -7,6 +7,10 @@
 
 namespace ptq {
 
+// [T, S] bool: which of the S = keys positions the last T = queries of them see: none after itself and, with window > 0, none
+// `window` or more before it.
+at::Tensor visible_keys(int64_t queries, int64_t keys, int64_t window, const at::Device& device);
+
 // Query t stands at position offset + t, key s at position s; query sees key when  0 <= q_pos - k_pos  and, with a window > 0,
 // q_pos - k_pos < window.  S = offset + T.  Query head h reads key head h / (H / K).  Scale 1/sqrt(E), softmax in float32.
 // q [B, T, H, E], k and v [B, S, K, E], any strides with contiguous heads; result [B, T, H, E] contiguous. Differentiable.

@@ -36,10 +36,10 @@ at::Tensor DecoderBlock::o_input(const at::Tensor& x_BTD, const ForwardContext& 
   at::Tensor v_BSKE = v.forward(x_BTD).view({batch, tokens, kv_heads, head_dim});
   q_BTHE = apply_rope_fresh(q_BTHE, *ctx.rope, ctx.position_offset);
   k_BSKE = apply_rope_fresh(k_BSKE, *ctx.rope, ctx.position_offset);
-  if (ctx.cache) std::tie(k_BSKE, v_BSKE) = ctx.cache->append(index, k_BSKE, v_BSKE);
   PTQ_CHECK(!ctx.forest || (!ctx.cache && ctx.position_offset == 0), "a forest with a cache");
-  const at::Tensor y_BTHE = ctx.forest ? forest_attention(q_BTHE, k_BSKE, v_BSKE, sliding_window, *ctx.forest)
-                                       : causal_attention(q_BTHE, k_BSKE, v_BSKE, sliding_window);
+  const at::Tensor y_BTHE = ctx.cache    ? ctx.cache->attend(index, q_BTHE, k_BSKE, v_BSKE, sliding_window)
+                            : ctx.forest ? forest_attention(q_BTHE, k_BSKE, v_BSKE, sliding_window, *ctx.forest)
+                                         : causal_attention(q_BTHE, k_BSKE, v_BSKE, sliding_window);
   const at::Tensor y_BTI = y_BTHE.reshape({batch, tokens, heads * head_dim});
   announce(ctx, SubsetKind::o, y_BTI);
   return y_BTI;

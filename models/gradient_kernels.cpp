@@ -4,6 +4,8 @@
 #include <limits>
 
 #include "core/error.h"
+#include "models/attention.h"
+#include "models/kernel_data.h"
 #include "models/kernels.h"
 #include "models/lanes.h"
 #include "quant/simd.h"
@@ -80,10 +82,10 @@ PTQ_LANES_INLINE void silu_backward_span(const T* dproduct, const T* gate, const
 }
 
 #define PTQ_GRADIENT_KERNELS(T)                                                                              \
-  PTQ_SIMD_CLONES void softmax_rows(float* scores, float scale, int64_t rows, int64_t keys, int64_t begin,   \
-                                    int64_t window, T* p) {                                                  \
+  PTQ_SIMD_CLONES void softmax_rows(float* scores, float scale, int64_t rows, int64_t keys, int64_t window,  \
+                                    T* p) {                                                                  \
     for (int64_t r = 0; r < rows; ++r) {                                                                     \
-      const int64_t last = std::min(keys, begin + r + 1);                                                    \
+      const int64_t last = keys - rows + r + 1;                                                              \
       softmax_row(scores + r * keys, scale, keys, window > 0 ? std::max<int64_t>(0, last - window) : 0,      \
                   last, p + r * keys);                                                                       \
     }                                                                                                        \
@@ -101,48 +103,22 @@ PTQ_GRADIENT_KERNELS(float)
 PTQ_GRADIENT_KERNELS(uint16_t)
 #undef PTQ_GRADIENT_KERNELS
 
-// Calls with float or uint16_t, as the dtype says.
-template <typename Body>
-void by_dtype(at::ScalarType dtype, const Body& body) {
-  if (dtype == at::kFloat) {
-    body(float{});
-  } else {
-    PTQ_CHECK(dtype == at::kBFloat16);
-    body(uint16_t{});
-  }
-}
-
-template <typename T>
-const T* data(const at::Tensor& tensor) {
-  return static_cast<const T*>(tensor.const_data_ptr());
-}
-template <typename T>
-T* data_to_write(const at::Tensor& tensor) {
-  return static_cast<T*>(tensor.mutable_data_ptr());
-}
-
 }  // namespace
 
-at::Tensor causal_softmax(at::Tensor scores_HCS, double scale, int64_t begin, int64_t window,
-                          at::ScalarType dtype) {
+at::Tensor causal_softmax(at::Tensor scores_HCS, double scale, int64_t window, at::ScalarType dtype) {
   const int64_t queries = scores_HCS.size(1), keys = scores_HCS.size(2);
   if (!kernels_serve({scores_HCS})) {
-    const auto options = scores_HCS.options().dtype(at::kLong);
-    const at::Tensor distance_CS =
-        at::arange(begin, begin + queries, options).unsqueeze(1) - at::arange(keys, options).unsqueeze(0);
-    at::Tensor hidden_CS = distance_CS < 0;
-    if (window > 0) hidden_CS = hidden_CS | (distance_CS >= window);
-    return at::softmax((scores_HCS * scale).masked_fill_(hidden_CS, -std::numeric_limits<float>::infinity()),
-                       -1)
-        .to(dtype);
+    const at::Tensor hidden_CS = visible_keys(queries, keys, window, scores_HCS.device()).logical_not();
+    const double nothing = -std::numeric_limits<double>::infinity();
+    return at::softmax((scores_HCS * scale).masked_fill_(hidden_CS, nothing), -1).to(dtype);
   }
   PTQ_CHECK(scores_HCS.is_contiguous() && scores_HCS.scalar_type() == at::kFloat);
   at::Tensor p_HCS = at::empty(scores_HCS.sizes(), scores_HCS.options().dtype(dtype));
   by_dtype(dtype, [&](auto kind) {
     using T = decltype(kind);
     for (int64_t h = 0; h < scores_HCS.size(0); ++h)
-      softmax_rows(data_to_write<float>(scores_HCS) + h * queries * keys, float(scale), queries, keys, begin,
-                   window, data_to_write<T>(p_HCS) + h * queries * keys);
+      softmax_rows(data_to_write<float>(scores_HCS) + h * queries * keys, float(scale), queries, keys, window,
+                   data_to_write<T>(p_HCS) + h * queries * keys);
   });
   return p_HCS;
 }

@@ -10,11 +10,10 @@
 
 namespace ptq {
 
-// softmax(scale * scores) of queries begin, begin + 1, ... over keys 0, 1, ..., without keys after the query,
-// and with window > 0 without keys `window` or more before it. scores_HCS: float32 [heads, queries, keys],
-// contiguous; overwritten. Returns probabilities in `dtype`.
-at::Tensor causal_softmax(at::Tensor scores_HCS, double scale, int64_t begin, int64_t window,
-                          at::ScalarType dtype);
+// softmax(scale * scores) of the last C queries over all S >= C keys, each over its visible_keys
+// (models/attention.h). scores_HCS: float32 [heads, queries, keys], contiguous; overwritten. Returns
+// probabilities in `dtype`.
+at::Tensor causal_softmax(at::Tensor scores_HCS, double scale, int64_t window, at::ScalarType dtype);
 
 // The gradient of scores from that of their probabilities (float32): p (dp - inner), inner_R = sum over keys
 // of p dp, float32. In p's dtype.

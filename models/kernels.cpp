@@ -9,6 +9,7 @@
 #include <type_traits>
 
 #include "core/error.h"
+#include "models/kernel_data.h"
 #include "models/lanes.h"
 #include "models/words.h"
 #include "quant/simd.h"
@@ -187,31 +188,12 @@ void softmax_here(const uint16_t* logits, int64_t V, float* largest, float* sum)
   softmax(logits, V, largest, sum);
 }
 
-template <typename T>
-const T* data(const at::Tensor& tensor) {
-  return static_cast<const T*>(tensor.const_data_ptr());
-}
-template <typename T>
-T* data_to_write(const at::Tensor& tensor) {
-  return static_cast<T*>(tensor.mutable_data_ptr());
-}
-
-// Calls with float* or uint16_t* as the dtype says.
-template <typename Body>
-void by_dtype(const at::Tensor& tensor, const Body& body) {
-  if (tensor.scalar_type() == at::kFloat) {
-    body(float{});
-  } else {
-    body(uint16_t{});
-  }
-}
-
 constexpr int64_t elements_at_once = 32768;  // a piece of work for one thread
 
 void norm_kernel(const at::Tensor& h, const at::Tensor* y, const at::Tensor& weight_D, at::Tensor* sum, at::Tensor& out,
                  double eps) {
   const int64_t D = h.size(-1), rows = h.numel() / D, grain = std::max<int64_t>(1, elements_at_once / D);
-  by_dtype(h, [&](auto kind) {
+  by_dtype(h.scalar_type(), [&](auto kind) {
     using T = decltype(kind);
     at::parallel_for(0, rows, grain, [&](int64_t begin, int64_t end) {
       const int64_t at = begin * D;
@@ -261,7 +243,7 @@ at::Tensor add_to_fresh(const at::Tensor& fresh, const at::Tensor& h) {
   if (!kernels_serve({fresh, h}) || !fresh.is_contiguous()) return fresh + h;
   PTQ_CHECK_EQ(fresh.sizes(), h.sizes());
   const at::Tensor h_rows = h.contiguous();
-  by_dtype(fresh, [&](auto kind) {
+  by_dtype(fresh.scalar_type(), [&](auto kind) {
     using T = decltype(kind);
     at::parallel_for(0, fresh.numel(), elements_at_once, [&](int64_t begin, int64_t end) {
       add(data_to_write<T>(fresh) + begin, data<T>(h_rows) + begin, end - begin);
@@ -274,7 +256,7 @@ at::Tensor silu_mul_fresh(const at::Tensor& fresh_gate, const at::Tensor& up) {
   if (!kernels_serve({fresh_gate, up}) || !fresh_gate.is_contiguous()) return at::silu(fresh_gate) * up;
   PTQ_CHECK_EQ(fresh_gate.sizes(), up.sizes());
   const at::Tensor up_rows = up.contiguous();
-  by_dtype(up_rows, [&](auto kind) {
+  by_dtype(up_rows.scalar_type(), [&](auto kind) {
     using T = decltype(kind);
     at::parallel_for(0, up_rows.numel(), elements_at_once, [&](int64_t begin, int64_t end) {
       silu_mul_here(data_to_write<T>(fresh_gate) + begin, data<T>(up_rows) + begin, end - begin);
@@ -297,7 +279,7 @@ at::Tensor row_log_likelihoods(const at::Tensor& logits_RV, const at::Tensor& ta
   const at::Tensor logits = logits_RV.contiguous();
   at::Tensor result = at::empty({rows}, at::kDouble);
   at::Tensor is_greedy = at::empty({rows}, at::kBool);
-  by_dtype(logits, [&](auto kind) {
+  by_dtype(logits.scalar_type(), [&](auto kind) {
     using T = decltype(kind);
     const auto value = [](const T& stored) {
       if constexpr (std::is_same_v<T, float>) return stored;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "models/attention.h"
 
 namespace ptq {
 namespace {
@@ -20,7 +21,7 @@ std::pair<at::Tensor, at::Tensor> KvCache::append(int64_t layer, const at::Tenso
   Entry& entry = entries_[layer];
   const int64_t tokens = k_BTKE.size(1), total = entry.length + tokens;
   if (!entry.k_BCKE.defined() || entry.k_BCKE.size(1) < total) {
-    const int64_t room = std::max<int64_t>(total, entry.k_BCKE.defined() ? 2 * entry.k_BCKE.size(1) : 64);
+    const int64_t room = std::max<int64_t>(total, entry.k_BCKE.defined() ? 2 * entry.k_BCKE.size(1) : room_);
     grow(entry.k_BCKE, k_BTKE, entry.length, room);
     grow(entry.v_BCKE, v_BTKE, entry.length, room);
   }
@@ -29,6 +30,22 @@ std::pair<at::Tensor, at::Tensor> KvCache::append(int64_t layer, const at::Tenso
   entry.v_BCKE.narrow(1, entry.length, tokens).copy_(v_BTKE);
   entry.length = total;
   return {entry.k_BCKE.narrow(1, 0, total), entry.v_BCKE.narrow(1, 0, total)};
+}
+
+at::Tensor KvCache::attend(int64_t layer, const at::Tensor& q_BTHE, const at::Tensor& k_BTKE,
+                           const at::Tensor& v_BTKE, int64_t window) {
+  const auto [k_BSKE, v_BSKE] = append(layer, k_BTKE, v_BTKE);
+  return causal_attention(q_BTHE, k_BSKE, v_BSKE, window);
+}
+
+at::Tensor KvRows::attend(int64_t layer, const at::Tensor& q_1RHE, const at::Tensor& k_1RKE,
+                          const at::Tensor& v_1RKE, int64_t window) {
+  at::Tensor y_1RHE = at::zeros(q_1RHE.sizes(), q_1RHE.options());
+  for (size_t r = 0; r < sequences_.size(); ++r) {
+    const auto row = [&](const at::Tensor& all) { return all.narrow(1, static_cast<int64_t>(r), 1); };
+    row(y_1RHE).copy_(sequences_[r]->attend(layer, row(q_1RHE), row(k_1RKE), row(v_1RKE), window));
+  }
+  return y_1RHE;
 }
 
 }  // namespace ptq

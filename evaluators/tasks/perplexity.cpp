@@ -3,7 +3,7 @@
 // the delta method over windows, which are taken as independent (neighbours are not quite).
 #include "core/error.h"
 #include "core/log.h"
-#include "datasets/text.h"
+#include "datasets/corpus.h"
 #include "evaluators/metrics.h"
 #include "evaluators/request_builder.h"
 #include "evaluators/windows.h"

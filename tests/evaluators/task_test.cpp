@@ -4,12 +4,10 @@
 #include <gmock/gmock.h>
 
 #include <cmath>
-#include <filesystem>
-#include <fstream>
 
 #include "core/error.h"
 #include "evaluators/python_text.h"
-#include "tests/support/paths.h"
+#include "tests/support/task_fixture.h"
 
 namespace ptq {
 namespace {
@@ -17,32 +15,16 @@ namespace {
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 
-class Tasks : public ::testing::Test {
+class Tasks : public test::TaskFixture {
  protected:
-  Tasks() : path_(::testing::TempDir() + "task_test." + std::to_string(::getpid()) + ".jsonl") {
-    spec_.path = path_;
-  }
-  ~Tasks() override { std::filesystem::remove(path_); }
-
   std::unique_ptr<Task> make(const std::string& task, const std::string& lines) {
-    std::ofstream(path_) << lines;
-    spec_.task = task;
-    return TaskRegistry::get().find(task)->make({spec_, *tokenizer_, positions_});
+    write(lines);
+    return TaskFixture::make(task);
   }
   std::string refusal(const std::string& task, const std::string& lines) {
-    try {
-      make(task, lines);
-    } catch (const UserError& error) {
-      return error.what();
-    }
-    return "accepted";
+    write(lines);
+    return TaskFixture::refusal(task);
   }
-
-  std::string path_;
-  EvaluationSpec spec_;
-  int64_t positions_ = 256;
-  std::shared_ptr<const Tokenizer> tokenizer_ =
-      Tokenizer::load(test::project_path("tests/evaluators/golden/tokenizer"));
 };
 
 std::vector<Score> scores(const std::vector<double>& values) {

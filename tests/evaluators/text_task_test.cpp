@@ -2,13 +2,11 @@
 #include <gmock/gmock.h>
 
 #include <cmath>
-#include <filesystem>
 #include <fstream>
 
-#include "core/error.h"
 #include "evaluators/metrics.h"
 #include "evaluators/task.h"
-#include "tests/support/paths.h"
+#include "tests/support/task_fixture.h"
 
 namespace ptq {
 namespace {
@@ -16,25 +14,9 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
-class Documents : public ::testing::Test {
+class Documents : public test::TaskFixture {
  protected:
-  Documents() : path_(::testing::TempDir() + "text_task_test." + std::to_string(::getpid()) + ".jsonl") {
-    spec_.path = path_;
-  }
-  ~Documents() override { std::filesystem::remove(path_); }
-
-  std::unique_ptr<Task> make(const std::string& task) {
-    spec_.task = task;
-    return TaskRegistry::get().find(task)->make({spec_, *tokenizer_, positions_});
-  }
-  std::string refusal(const std::string& task) {
-    try {
-      make(task);
-    } catch (const UserError& error) {
-      return error.what();
-    }
-    return "accepted";
-  }
+  Documents() { positions_ = 4; }
   // Every subject of MMLU, `counts[i % size]` documents of the i-th; without `but`.
   void write_mmlu(const std::vector<int>& counts, const std::string& but = "") {
     std::ofstream file(path_);
@@ -52,16 +34,10 @@ class Documents : public ::testing::Test {
              << "\n";
     }
   }
-
-  std::string path_;
-  EvaluationSpec spec_;
-  int64_t positions_ = 4;
-  std::shared_ptr<const Tokenizer> tokenizer_ =
-      Tokenizer::load(test::project_path("tests/evaluators/golden/tokenizer"));
 };
 
 TEST_F(Documents, PagesAreScoredInDisjointWindowsAsLongAsTheModel) {
-  std::ofstream(path_) << R"({"page": "abcdefghi"})";
+  write(R"({"page": "abcdefghi"})");
   positions_ = 64;
   const std::vector<int32_t> all = make("wikitext")->requests().at(0).ids;  // BOS, then the text with its BOS
   ASSERT_GE(all.size(), 7u);
@@ -80,7 +56,7 @@ TEST_F(Documents, PagesAreScoredInDisjointWindowsAsLongAsTheModel) {
 }
 
 TEST_F(Documents, WordsAndBytesAreThoseOfThePageAsItIs) {
-  std::ofstream(path_) << "{\"page\": \" a @-@ b \"}\n{\"page\": \"é\"}\n";
+  write("{\"page\": \" a @-@ b \"}\n{\"page\": \"é\"}\n");
   positions_ = 64;
   const auto metrics = make("wikitext")->metrics({{-12.0, false}, {-2.0, false}});
   ASSERT_EQ(metrics.size(), 3u);
@@ -97,7 +73,7 @@ TEST_F(Documents, WordsAndBytesAreThoseOfThePageAsItIs) {
 }
 
 TEST_F(Documents, PagesTakeNoShotsAndNoChatTemplate) {
-  std::ofstream(path_) << R"({"page": "a"})";
+  write(R"({"page": "a"})");
   spec_.shots = 1;
   EXPECT_THAT(refusal("wikitext"), HasSubstr("neither shots nor a chat template"));
   spec_.shots = 0;

@@ -34,7 +34,7 @@ TEST(GradientKernels, SoftmaxByHand) {
   // Scores ln 1, ln 2, ln 5 of the third query; the first sees itself alone.
   const at::Tensor scores =
       at::tensor({1., 2., 5., 1., 2., 5., 1., 2., 5.}).log().view({1, 3, 3}).to(at::kFloat);
-  const at::Tensor p = causal_softmax(scores, 1, 0, 0, at::kFloat);
+  const at::Tensor p = causal_softmax(scores, 1, 0, at::kFloat);
   const at::Tensor expected =
       at::tensor({1., 0., 0., 1. / 3, 2. / 3, 0., 1. / 8, 2. / 8, 5. / 8}).view({1, 3, 3});
   EXPECT_LT(largest_difference(p, expected), 1e-6);
@@ -50,13 +50,11 @@ TEST(GradientKernels, SoftmaxOfAnyShapeAndWindow) {
                           .masked_fill(seen(queries, keys, begin, window).logical_not(),
                                        -std::numeric_limits<double>::infinity()),
                       -1);
-      EXPECT_LT(
-          largest_difference(causal_softmax(scores.clone(), 0.125, begin, window, at::kFloat), expected),
-          1e-6);
+      EXPECT_LT(largest_difference(causal_softmax(scores.clone(), 0.125, window, at::kFloat), expected),
+                1e-6);
       // bfloat16 has eight bits.
-      EXPECT_LT(
-          largest_difference(causal_softmax(scores.clone(), 0.125, begin, window, at::kBFloat16), expected),
-          0x1p-9);
+      EXPECT_LT(largest_difference(causal_softmax(scores.clone(), 0.125, window, at::kBFloat16), expected),
+                0x1p-9);
     }
 }
 

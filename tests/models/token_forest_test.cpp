@@ -110,8 +110,9 @@ TEST(TokenForest, AttentionIsThatOfEverySequenceAlone) {
         EXPECT_LT(difference(of(y), alone), dtype == at::kFloat ? 2e-6 : 0.03)
             << s.longest << " " << s.head_dim << " " << s.window;
         // By tiles both, from 16 queries on.
-        if (attention_tiles_serve(dtype, s.head_dim) && tokens >= 16 && path.size() >= 16)
+        if (attention_tiles_serve(dtype, s.head_dim) && tokens >= 16 && path.size() >= 16) {
           EXPECT_TRUE(at::equal(of(y), alone)) << s.longest << " " << s.head_dim << " " << s.window;
+        }
       }
     }
   }

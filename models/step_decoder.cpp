@@ -1,0 +1,72 @@
+#include "models/step_decoder.h"
+
+#include <c10/core/GradMode.h>
+
+#include <algorithm>
+
+#include "core/error.h"
+#include "models/rope.h"
+
+namespace ptq {
+namespace {
+
+constexpr int64_t least_rows = 32;  // from where on tiles serve
+
+}  // namespace
+
+at::Tensor StepDecoder::add(std::span<const int32_t> ids, int64_t longest) {
+  const c10::NoGradGuard no_grad;
+  PTQ_CHECK(!ids.empty(), "nothing to read");
+  const at::Tensor ids_T = at::tensor(at::ArrayRef<int32_t>(ids.data(), ids.size())).to(device_, at::kLong);
+  caches_.push_back(std::make_unique<KvCache>(model_.config().layers, std::max(longest, ids_T.size(0))));
+  return model_.hidden(ids_T.unsqueeze(0), caches_.back().get())[0];
+}
+
+// Row r of the table is the next position of sequence r; those of filling do not matter.
+ForwardContext StepDecoder::context_of_rows(int64_t rows) const {
+  std::vector<at::Tensor> cos, sin;
+  for (const auto& cache : caches_) {
+    const auto table = model_.context(1, cache->length()).rope;
+    cos.push_back(table->cos_PF[cache->length()]);
+    sin.push_back(table->sin_PF[cache->length()]);
+  }
+  cos.resize(static_cast<size_t>(rows), cos.back());
+  sin.resize(static_cast<size_t>(rows), sin.back());
+  auto table = std::make_shared<RopeTable>();
+  table->cos_PF = at::stack(cos);
+  table->sin_PF = at::stack(sin);
+  ForwardContext context;
+  context.rope = std::move(table);
+  return context;
+}
+
+at::Tensor StepDecoder::step(std::span<const int32_t> next_ids) {
+  const c10::NoGradGuard no_grad;
+  PTQ_CHECK_EQ(next_ids.size(), caches_.size());
+  PTQ_CHECK(!caches_.empty(), "no sequence");
+  const auto sequences = static_cast<int64_t>(caches_.size());
+  std::vector<int64_t> ids(next_ids.begin(), next_ids.end());
+  ids.resize(static_cast<size_t>(std::max(least_rows, sequences)), ids.back());
+  ForwardContext context = context_of_rows(static_cast<int64_t>(ids.size()));
+  std::vector<KvCache*> caches;
+  for (const auto& cache : caches_) caches.push_back(cache.get());
+  KvRows rows(std::move(caches));
+  context.cache = &rows;
+  const at::Tensor hidden_1PD = model_.hidden(at::tensor(ids).to(device_).unsqueeze(0), context);
+  return hidden_1PD[0].narrow(0, 0, sequences);
+}
+
+void StepDecoder::remove(size_t sequence) {
+  caches_.erase(caches_.begin() + static_cast<std::ptrdiff_t>(sequence));
+}
+
+at::Tensor StepDecoder::logits(const at::Tensor& hidden_RD) const {
+  const c10::NoGradGuard no_grad;
+  const int64_t rows = hidden_RD.size(0);
+  at::Tensor padded_PD = hidden_RD;
+  if (rows < least_rows)
+    padded_PD = at::cat({hidden_RD, hidden_RD.narrow(0, rows - 1, 1).expand({least_rows - rows, -1})});
+  return model_.head(padded_PD.unsqueeze(0))[0].narrow(0, 0, rows);
+}
+
+}  // namespace ptq
