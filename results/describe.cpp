@@ -81,6 +81,13 @@ Json describe(SQLite::Database& db, const std::string& key_prefix) {
   result["metrics"] = rows_of(db, "SELECT name, value, stderr, count FROM metric WHERE cell = ? ORDER BY id", id);
   result["document_scores"] = rows_of(
       db, "SELECT name, count(*) AS count FROM document_score WHERE cell = ? GROUP BY name ORDER BY name", id);
+  for (const Json& row : rows_of(
+           db, "SELECT name, document, value FROM document_text WHERE cell = ? ORDER BY document, name", id)) {
+    Json& documents = result["documents"];
+    if (documents.is_null() || documents.back()["document"] != row["document"])
+      documents.push_back({{"document", row["document"]}});
+    documents.back()[row["name"].get<std::string>()] = row["value"];
+  }
   result["run"] = rows_of(db, "SELECT id, experiment, started, ended, status FROM run WHERE id = ?", run)[0];
   Json environment = rows_of(
       db, "SELECT * FROM environment WHERE id = (SELECT environment FROM run WHERE id = ?)", run)[0];

@@ -27,7 +27,17 @@ const char* const steps[] = {
        DROP TABLE layer_metric;
        ALTER TABLE layer_metric_2 RENAME TO layer_metric;
        CREATE TRIGGER layer_metric_fixed BEFORE UPDATE ON layer_metric BEGIN SELECT RAISE(ABORT, 'append-only'); END;
-       CREATE TRIGGER layer_metric_kept BEFORE DELETE ON layer_metric BEGIN SELECT RAISE(ABORT, 'append-only'); END;)"};
+       CREATE TRIGGER layer_metric_kept BEFORE DELETE ON layer_metric BEGIN SELECT RAISE(ABORT, 'append-only'); END;)",
+    // 3: texts of documents.
+    R"(CREATE TABLE document_text (
+         cell INTEGER NOT NULL REFERENCES cell (id),
+         name TEXT NOT NULL,
+         document INTEGER NOT NULL,
+         value TEXT NOT NULL,
+         PRIMARY KEY (cell, name, document)
+       ) STRICT, WITHOUT ROWID;
+       CREATE TRIGGER document_text_fixed BEFORE UPDATE ON document_text BEGIN SELECT RAISE(ABORT, 'append-only'); END;
+       CREATE TRIGGER document_text_kept BEFORE DELETE ON document_text BEGIN SELECT RAISE(ABORT, 'append-only'); END;)"};
 static_assert(sizeof steps / sizeof *steps == Database::schema_version - 1, "a step for every version");
 
 int pragma(SQLite::Database& db, const std::string& name) { return db.execAndGet("PRAGMA " + name).getInt(); }

@@ -1,4 +1,4 @@
--- Schema 2 of the result database (docs/database.md). Rows are added, never changed or taken away: triggers hold that.
+-- Schema 3 of the result database (docs/database.md). Rows are added, never changed or taken away: triggers hold that.
 -- A REAL that is NULL, where NULL is allowed, is "not a number" (SQLite stores no NaN), in metric.stderr "none".
 
 -- The machine and build that made results. Equal contents stand here once.
@@ -97,6 +97,15 @@ CREATE TABLE document_score (
   PRIMARY KEY (cell, name, document)
 ) STRICT, WITHOUT ROWID;
 
+-- What single documents show of themselves or of their answer: question, output, ... (generative tasks).
+CREATE TABLE document_text (
+  cell INTEGER NOT NULL REFERENCES cell (id),
+  name TEXT NOT NULL,
+  document INTEGER NOT NULL,
+  value TEXT NOT NULL,
+  PRIMARY KEY (cell, name, document)
+) STRICT, WITHOUT ROWID;
+
 -- The row that counts for each key: the done one, else the last failure.
 CREATE VIEW latest_cell AS
   SELECT * FROM cell AS c
@@ -123,3 +132,5 @@ CREATE TRIGGER metric_fixed BEFORE UPDATE ON metric BEGIN SELECT RAISE(ABORT, 'a
 CREATE TRIGGER metric_kept BEFORE DELETE ON metric BEGIN SELECT RAISE(ABORT, 'append-only'); END;
 CREATE TRIGGER document_score_fixed BEFORE UPDATE ON document_score BEGIN SELECT RAISE(ABORT, 'append-only'); END;
 CREATE TRIGGER document_score_kept BEFORE DELETE ON document_score BEGIN SELECT RAISE(ABORT, 'append-only'); END;
+CREATE TRIGGER document_text_fixed BEFORE UPDATE ON document_text BEGIN SELECT RAISE(ABORT, 'append-only'); END;
+CREATE TRIGGER document_text_kept BEFORE DELETE ON document_text BEGIN SELECT RAISE(ABORT, 'append-only'); END;

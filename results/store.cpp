@@ -64,6 +64,11 @@ void store_cell(SQLite::Database& db, int64_t run, const CellRow& c) {
     SQLite::bind(score, id, d.name, d.document, d.value);
     insert(db, score);
   }
+  SQLite::Statement text(db, "INSERT INTO document_text (cell, name, document, value) VALUES (?, ?, ?, ?)");
+  for (const auto& d : c.texts) {
+    SQLite::bind(text, id, d.name, d.document, d.value);
+    insert(db, text);
+  }
 }
 
 std::optional<QuantizationRow> load_quantization(SQLite::Database& db, const std::string& key) {
@@ -122,6 +127,8 @@ std::vector<CellRow> load_cells(SQLite::Database& db, const std::optional<std::s
   SQLite::Statement metrics(db, "SELECT name, value, stderr, count FROM metric WHERE cell = ? ORDER BY id");
   SQLite::Statement scores(
       db, "SELECT document, name, value FROM document_score WHERE cell = ? ORDER BY name, document");
+  SQLite::Statement texts(db,
+                          "SELECT document, name, value FROM document_text WHERE cell = ? ORDER BY name, document");
   std::vector<CellRow> rows;
   while (find.executeStep()) {
     CellRow row;
@@ -149,6 +156,10 @@ std::vector<CellRow> load_cells(SQLite::Database& db, const std::optional<std::s
       while (scores.executeStep())
         row.documents.push_back(
             {scores.getColumn(0).getInt64(), scores.getColumn(1).getString(), real(scores.getColumn(2))});
+      texts.bind(1, id);
+      while (texts.executeStep())
+        row.texts.push_back(
+            {texts.getColumn(0).getInt64(), texts.getColumn(1).getString(), texts.getColumn(2).getString()});
     }
     rows.push_back(std::move(row));
   }

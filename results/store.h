@@ -24,6 +24,11 @@ struct DocumentScoreRow {
   std::string name;
   double value = 0;
 };
+// What a document shows of itself or of its answer: question, output.
+struct DocumentTextRow {
+  int64_t document = 0;
+  std::string name, value;
+};
 struct LayerMetricRow {
   std::string layer, name;
   double value = 0;
@@ -50,6 +55,7 @@ struct CellRow {
   int64_t peak_memory_bytes = 0;  // highest resident size of a rank that worked on it
   std::vector<MetricRow> metrics;
   std::vector<DocumentScoreRow> documents;  // by name, then document; each pair once. cells() leaves it empty
+  std::vector<DocumentTextRow> texts;        // the same
 };
 
 // What a quantization leaves behind; shared by the cells that evaluate it.

@@ -50,7 +50,7 @@ TEST_F(MigrateTest, AnOldDatabaseIsRefusedWithTheWayOut) {
 
 TEST_F(MigrateTest, RowsStayAndNewOnesFit) {
   EXPECT_EQ(migrate_database(path_), 1);
-  EXPECT_EQ(migrate_database(path_), 2) << "nothing left to do";
+  EXPECT_EQ(migrate_database(path_), 3) << "nothing left to do";
   const auto store = ResultStore::open(path_, Mode::write);
   auto row = *store->find_quantization("q");
   ASSERT_EQ(row.layers.size(), 2u);
@@ -62,6 +62,10 @@ TEST_F(MigrateTest, RowsStayAndNewOnesFit) {
   const int64_t run = store->begin_run("b.yaml", {}, test::environment());
   store->commit_quantization(run, row);
   EXPECT_EQ(store->find_quantization("other")->layers[1].step, 10);
+  CellRow cell = test::done_cell("c");
+  cell.texts = {{0, "output", "an answer"}};
+  store->commit_cell(run, cell);
+  EXPECT_EQ(store->find_cell("c")->texts.at(0).value, "an answer");
 }
 
 // Tables, columns, indices and triggers are those of a database that is made today.

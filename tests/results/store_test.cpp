@@ -58,6 +58,12 @@ void expect_equal(const CellRow& a, const CellRow& b) {
     EXPECT_EQ(a.metrics[i].stderr_, b.metrics[i].stderr_);
     EXPECT_EQ(a.metrics[i].count, b.metrics[i].count);
   }
+  ASSERT_EQ(a.texts.size(), b.texts.size());
+  for (size_t i = 0; i < a.texts.size(); ++i) {
+    EXPECT_EQ(a.texts[i].document, b.texts[i].document);
+    EXPECT_EQ(a.texts[i].name, b.texts[i].name);
+    EXPECT_EQ(a.texts[i].value, b.texts[i].value);
+  }
   ASSERT_EQ(a.documents.size(), b.documents.size());
   for (size_t i = 0; i < a.documents.size(); ++i) {
     EXPECT_EQ(a.documents[i].document, b.documents[i].document);
@@ -69,6 +75,7 @@ void expect_equal(const CellRow& a, const CellRow& b) {
 TEST_F(StoreTest, ACellComesBackAsItWasStored) {
   CellRow cell = done_cell("aa");
   cell.documents = {{0, "loglikelihood", -3.25}, {1, "loglikelihood", -1.0 / 3}};
+  cell.texts = {{0, "output", "forty-two \u2014 or \n so"}, {1, "output", ""}};
   {
     const auto store = open(Mode::write);
     const int64_t run = store->begin_run("table1.yaml", {{"seeds", {0}}}, environment());
@@ -80,6 +87,7 @@ TEST_F(StoreTest, ACellComesBackAsItWasStored) {
   expect_equal(*store->find_cell("aa"), cell);
   EXPECT_FALSE(store->find_cell("a"));  // a prefix is not a key
   cell.documents.clear();
+  cell.texts.clear();
   ASSERT_EQ(store->cells().size(), 1u);
   expect_equal(store->cells()[0], cell);
 }
@@ -164,6 +172,7 @@ TEST_F(StoreTest, DescribesACellWithAllThatLedToIt) {
   const int64_t run = store->begin_run("table1.yaml", {{"seeds", {0}}}, environment(8));
   CellRow cell = done_cell("abcd");
   cell.documents = {{0, "loglikelihood", -1}, {1, "loglikelihood", -2}};
+  cell.texts = {{0, "instruction", "Add."}, {0, "output", "4"}, {1, "output", "5"}};
   store->commit_quantization(run, quantization("q-abcd"));
   store->commit_cell(run, cell);
   store->end_run(run, "done");
@@ -174,6 +183,9 @@ TEST_F(StoreTest, DescribesACellWithAllThatLedToIt) {
   EXPECT_EQ(shown["metrics"][0]["value"], 5.61);
   EXPECT_TRUE(shown["metrics"][0]["stderr"].is_null());
   EXPECT_EQ(shown["document_scores"][0]["count"], 2);
+  const Json documents = {{{"document", 0}, {"instruction", "Add."}, {"output", "4"}},
+                          {{"document", 1}, {"output", "5"}}};
+  EXPECT_EQ(shown["documents"], documents);
   EXPECT_EQ(shown["run"]["experiment"], "table1.yaml");
   EXPECT_EQ(shown["run"]["status"], "done");
   EXPECT_EQ(shown["environment"]["ranks"], 8);
@@ -225,16 +237,18 @@ TEST_F(StoreTest, StoredRowsCannotBeChanged) {
     store->commit_quantization(run, quantization("q-aa"));
     CellRow cell = done_cell("aa");
     cell.documents = {{0, "loglikelihood", -1}};
+    cell.texts = {{0, "output", "x"}};
     store->commit_cell(run, cell);
     store->end_run(run, "done");
     EXPECT_THROW(store->end_run(run, "failed"), InternalError);
   }
   SQLite::Database raw(path_, SQLite::OPEN_READWRITE);
   for (const std::string table :
-       {"environment", "run", "quantization", "artifact", "layer_metric", "cell", "metric", "document_score"}) {
+       {"environment", "run", "quantization", "artifact", "layer_metric", "cell", "metric", "document_score",
+        "document_text"}) {
     EXPECT_EQ(raw.execAndGet("SELECT count(*) > 0 FROM " + table).getInt(), 1) << table;
     EXPECT_THROW(raw.exec("DELETE FROM " + table), SQLite::Exception) << table;
-    const std::string column = table == "run" ? "experiment" : table == "document_score" ? "value" : "rowid";
+    const std::string column = table == "run" ? "experiment" : table.starts_with("document_") ? "value" : "rowid";
     EXPECT_THROW(raw.exec("UPDATE " + table + " SET " + column + " = 7"), SQLite::Exception) << table;
   }
 }
@@ -243,7 +257,7 @@ TEST_F(StoreTest, TheFileHasItsSettingsAndStrictTables) {
   open(Mode::write);
   SQLite::Database raw(path_);
   EXPECT_EQ(raw.execAndGet("PRAGMA journal_mode").getString(), "delete");
-  EXPECT_EQ(raw.execAndGet("PRAGMA user_version").getInt(), 2);
+  EXPECT_EQ(raw.execAndGet("PRAGMA user_version").getInt(), 3);
   EXPECT_EQ(raw.execAndGet("SELECT count(*) FROM pragma_table_list WHERE schema = 'main' AND type = 'table' AND NOT "
                            "strict AND name NOT LIKE 'sqlite%'")
                 .getInt(),
@@ -288,7 +302,7 @@ TEST_F(StoreTest, RefusesANewerSchemaNamingBothVersions) {
     raw.exec("PRAGMA user_version = 7");
   }
   for (const Mode mode : {Mode::read, Mode::write})
-    EXPECT_THAT(refusal(mode), AllOf(StartsWith(path_), HasSubstr("version 7"), HasSubstr("version 2"), HasSubstr("newer")));
+    EXPECT_THAT(refusal(mode), AllOf(StartsWith(path_), HasSubstr("version 7"), HasSubstr("version 3"), HasSubstr("newer")));
 }
 
 TEST_F(StoreTest, RefusesADamagedFile) {
