@@ -43,7 +43,8 @@ void print_cells(const Experiment& e) {
 std::string render(const Experiment& e, const ResultStore& store, const std::string& format,
                    bool with_stderr) {
   return RendererRegistry::get().find(format)->make()->render(
-      make_table(e, store.cells()), {.with_stderr = with_stderr || e.table.stderr_shown});
+      make_table(e, store.cells(), [&](const std::string& key) { return store.find_cell(key)->documents; }),
+      {.with_stderr = with_stderr || e.table.stderr_shown});
 }
 
 int run(Communicator& comm, const Options& o) {

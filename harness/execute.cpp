@@ -4,6 +4,7 @@
 
 #include <cstring>
 #include <filesystem>
+#include <optional>
 
 #include "core/error.h"
 #include "core/machine.h"
@@ -48,16 +49,40 @@ std::string quantize(Resources& resources, const Json& unit, const Team& team, c
     std::filesystem::create_directories(std::filesystem::path(jobs.back().artifact).parent_path(), ignored);
   }
   Json results = Json::array();
-  for (const QuantizeResult& result : quantize_models(resources.checkpoint(dir), jobs, *calibration,
-                                                      asked.is_null() ? 0 : asked["seed"].get<uint64_t>(),
-                                                      team, unit["memory_limit"], heartbeat,
-                                                      resources.device().device))
+  for (const QuantizeResult& result : quantize_models(
+           resources.checkpoint(dir), jobs, *calibration, asked.is_null() ? 0 : asked["seed"].get<uint64_t>(),
+           team, unit["memory_limit"], heartbeat, resources.device().device))
     results.push_back({{"key", result.key},
                        {"error", result.error},
                        {"artifact_digest", result.digest},
                        {"average_bits", result.average_bits},
                        {"layers", to_json(result.metrics)}});
   return canonical(results);
+}
+
+struct PackedScore {  // on its way between ranks
+  double log_likelihood, divergence;
+  int64_t agreements, greedy;
+};
+
+std::string pack_scores(const std::vector<Score>& scores) {
+  std::string bytes;
+  for (const Score& s : scores) {
+    const PackedScore packed{s.log_likelihood, s.divergence, s.agreements, s.greedy};
+    bytes.append(reinterpret_cast<const char*>(&packed), sizeof packed);
+  }
+  return bytes;
+}
+
+// Full precision against itself.
+void agree_with_itself(const PreparedEvaluation& evaluation, size_t begin, size_t end,
+                       std::vector<Score>& scores) {
+  size_t next = 0;
+  for (size_t b = begin; b < end; ++b)
+    for (const int64_t index : evaluation.batches[b].requests) {
+      const Request& request = evaluation.requests[static_cast<size_t>(index)];
+      scores.at(next++).agreements = static_cast<int64_t>(request.ids.size()) - request.from;
+    }
 }
 
 std::string score(Resources& resources, const Json& unit, const Heartbeat& heartbeat) {
@@ -69,15 +94,15 @@ std::string score(Resources& resources, const Json& unit, const Heartbeat& heart
   const at::ScalarType dtype = unit["dtype"] == "bfloat16" ? at::kBFloat16 : at::kFloat;
   if (unit["block_by_block"]) give_back_freed_memory();
   const DecoderModel& model = resources.model(dir, artifact, dtype);
-  const auto scores = score_batches(model, evaluation->requests, evaluation->batches, unit["begin"],
-                                    unit["end"], unit["block_by_block"], heartbeat,
-                                    resources.device().device);
-  std::string bytes;
-  for (const Score& s : scores) {
-    bytes.append(reinterpret_cast<const char*>(&s.log_likelihood), sizeof s.log_likelihood);
-    bytes.push_back(s.greedy ? 1 : 0);
-  }
-  return bytes;
+  const bool compares = TaskRegistry::get().find(evaluation->spec.task)->against_full_precision;
+  std::optional<DecoderModel> reference;  // its blocks are never kept
+  if (compares && !artifact.empty())
+    reference.emplace(resources.checkpoint(dir), dtype, std::shared_ptr<const Overlay>());
+  auto scores = score_batches(model, evaluation->requests, evaluation->batches, unit["begin"], unit["end"],
+                              unit["block_by_block"], heartbeat, resources.device().device,
+                              reference ? &*reference : nullptr);
+  if (compares && !reference) agree_with_itself(*evaluation, unit["begin"], unit["end"], scores);
+  return pack_scores(scores);
 }
 
 }  // namespace
@@ -110,12 +135,12 @@ std::vector<QuantizationOutcome> interpret_quantizations(const std::string& byte
 }
 
 std::vector<Score> interpret_scores(const std::string& bytes) {
-  constexpr size_t size = sizeof(double) + 1;
-  PTQ_CHECK_EQ(bytes.size() % size, size_t{0});
-  std::vector<Score> scores(bytes.size() / size);
-  for (size_t i = 0; i < scores.size(); ++i) {
-    std::memcpy(&scores[i].log_likelihood, bytes.data() + i * size, sizeof(double));
-    scores[i].greedy = bytes[i * size + sizeof(double)] != 0;
+  PTQ_CHECK_EQ(bytes.size() % sizeof(PackedScore), size_t{0});
+  std::vector<Score> scores;
+  for (size_t at = 0; at < bytes.size(); at += sizeof(PackedScore)) {
+    PackedScore s;
+    std::memcpy(&s, bytes.data() + at, sizeof s);
+    scores.push_back({s.log_likelihood, s.greedy != 0, s.divergence, s.agreements});
   }
   return scores;
 }

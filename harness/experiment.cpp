@@ -9,6 +9,7 @@
 #include "datasets/text.h"
 #include "evaluators/chat_template.h"
 #include "harness/data_paths.h"
+#include "harness/experiment_parts.h"
 
 namespace ptq {
 namespace {
@@ -49,17 +50,6 @@ void apply_profile(YamlDocument& document, const std::string& profile) {
       if (path.rfind(from, 0) == 0) moved[key + path.substr(from.size())] = line;
     document.lines.merge(moved);
   }
-}
-
-// The elements of a list axis as (path, value); a single element may stand without the list.
-std::vector<std::pair<std::string, Json>> elements(const YamlDocument& document, const std::string& axis) {
-  std::vector<std::pair<std::string, Json>> result;
-  const Json& value = document.value.at(axis);
-  if (!value.is_array()) return {{axis, value}};
-  if (value.empty()) throw UserError(document.where(axis), "the list is empty, so the grid has no cell");
-  for (size_t i = 0; i < value.size(); ++i)
-    result.emplace_back(axis + "[" + std::to_string(i) + "]", value[i]);
-  return result;
 }
 
 template <typename T, typename Name>
@@ -177,93 +167,12 @@ void read_evaluation(const YamlDocument& document, const PathResolver& resolver,
   }
 }
 
-std::vector<std::string> axis_values(const Experiment& e, const std::string& axis) {
-  std::vector<std::string> names;
-  if (axis == "models")
-    for (const auto& x : e.models) names.push_back(x.name);
-  if (axis == "calibration")
-    for (const auto& x : e.calibration) names.push_back(x.spec.name);
-  if (axis == "methods")
-    for (const auto& x : e.methods) names.push_back(x.name);
-  if (axis == "quantization")
-    for (const auto& x : e.quantization) names.push_back(x.name);
-  if (axis == "evaluation")
-    for (const auto& x : e.evaluation) names.push_back(x.spec.name);
-  if (axis == "seeds")
-    for (const auto x : e.seeds) names.push_back(std::to_string(x));
-  if ((axis == "methods" || axis == "quantization") && e.full_precision) names.push_back(full_precision_name);
-  return names;
-}
-
-Rule read_rule(const YamlDocument& document, const Experiment& e, const Json& value, const std::string& path,
-               const std::vector<std::string>& more_keys) {
-  auto keys = axis_names();
-  keys.insert(keys.end(), more_keys.begin(), more_keys.end());
-  const YamlMap f(document, value, path, keys);
-  Rule rule;
-  for (const auto& axis : axis_names()) {
-    if (!f.has(axis)) continue;
-    auto names = axis == "seeds" && f.at(axis).is_number_integer()
-                     ? std::vector<std::string>{std::to_string(f.at(axis).get<int64_t>())}
-                     : f.texts(axis);
-    const auto allowed = axis_values(e, axis);
-    for (const auto& name : names)
-      if (std::find(allowed.begin(), allowed.end(), name) == allowed.end())
-        f.fail(axis, unknown_name_message("name", name, allowed));
-    rule.emplace_back(axis, std::move(names));
-  }
-  return rule;
-}
-
 std::vector<Rule> read_rules(const YamlDocument& document, const Experiment& e, const std::string& key) {
   std::vector<Rule> rules;
   if (!document.value.contains(key)) return rules;
   for (const auto& [path, value] : elements(document, key))
     rules.push_back(read_rule(document, e, value, path, {}));
   return rules;
-}
-
-void read_table(const YamlDocument& document, Experiment& e) {
-  TableLayout& table = e.table;
-  table.rows = {"quantization", "methods"};
-  table.columns = {"calibration", "evaluation"};
-  if (!document.value.contains("table")) return;
-  const YamlMap f(document, document.value["table"], "table", {"title", "rows", "columns", "bold", "stderr"});
-  table.title = f.text("title", "");
-  if (f.has("rows")) table.rows = f.texts("rows");
-  if (f.has("columns")) table.columns = f.texts("columns");
-  if (f.has("bold")) {
-    if (f.text("bold") != "best" && f.text("bold") != "none") f.fail("bold", "wanted best or none");
-    table.bold_best = f.text("bold") == "best";
-  }
-  table.stderr_shown = f.boolean("stderr", false);
-  std::set<std::string> seen;
-  for (const char* key : {"rows", "columns"})
-    for (const auto& axis : std::string(key) == "rows" ? table.rows : table.columns) {
-      if (std::find(axis_names().begin(), axis_names().end(), axis) == axis_names().end())
-        f.fail(key, unknown_name_message("axis", axis, axis_names()));
-      if (!seen.insert(axis).second) f.fail(key, "axis '" + axis + "' stands twice in the table");
-    }
-}
-
-void read_expected(const YamlDocument& document, Experiment& e) {
-  if (!document.value.contains("expected")) return;
-  const YamlMap f(document, document.value["expected"], "expected", {"paper", "cells"});
-  e.paper = f.text("paper", "");
-  if (!f.has("cells")) return;
-  if (!f.at("cells").is_array()) f.fail("cells", "wanted a list of maps of axis names, metric and value");
-  for (size_t i = 0; i < f.at("cells").size(); ++i) {
-    const std::string path = "expected.cells[" + std::to_string(i) + "]";
-    const Json& cell = f.at("cells")[i];
-    ExpectedValue expected;
-    expected.where = read_rule(document, e, cell, path, {"metric", "value"});
-    if (cell.contains("metric"))
-      expected.metric = cell["metric"].is_string() ? cell["metric"].get<std::string>() : "";
-    if (!cell.contains("value") || !cell["value"].is_number())
-      throw UserError(document.where(path), "'value' must be a number");
-    expected.value = cell["value"];
-    e.expected.push_back(expected);
-  }
 }
 
 void read_run_options(const YamlDocument& document, Experiment& e) {
@@ -302,12 +211,6 @@ void read_run_options(const YamlDocument& document, Experiment& e) {
 }
 
 }  // namespace
-
-const std::vector<std::string>& axis_names() {
-  static const std::vector<std::string> names = {"models",      "quantization", "methods",
-                                                 "calibration", "evaluation",   "seeds"};
-  return names;
-}
 
 Experiment read_experiment(YamlDocument document, const ExperimentOptions& options) {
   YamlMap(document, document.value, "", top_keys);

@@ -8,6 +8,7 @@
 
 #include "algorithms/method.h"
 #include "datasets/calibration.h"
+#include "evaluators/bootstrap.h"
 #include "evaluators/task.h"
 #include "harness/yaml.h"
 #include "quant/spec.h"
@@ -34,15 +35,27 @@ struct EvaluationEntry {
 // its name.
 using Rule = std::vector<std::pair<std::string, std::vector<std::string>>>;
 
+// A mean over the positions that match and agree on all other axes. Axes with several names are averaged.
+struct TableAverage {
+  std::string name;
+  Rule over;
+  bool of_difference = false;  // from full precision
+  std::string metric;          // label: the metric of all, or "mean"
+};
 struct TableLayout {
   std::string title;
   std::vector<std::string> rows, columns;  // axis names
   bool bold_best = true;
   bool stderr_shown = false;
+  std::vector<std::string> statistics;  // beside the value: statistic_names()
+  std::vector<TableAverage> averages;
+  std::optional<BootstrapOptions> bootstrap;  // intervals are shown
+  bool bootstrap_stderr = false;              // and standard errors are the bootstrap's
 };
 struct ExpectedValue {
   Rule where;
-  std::string metric;  // "": the table's
+  std::string average;  // "": none
+  std::string metric;   // "": the table's
   double value = 0;
 };
 
@@ -57,8 +70,8 @@ struct Experiment {
   std::string compute_dtype = "float32";  // of evaluation; calibration and solving are float32
   int threads = 1;                        // of each rank
   std::string device = "cpu";             // what is computed on: cpu, cuda, or auto (harness/device.h)
-  int64_t memory_limit = 0;               // bytes a rank should stay below; 0: none. Changes where data lie, no result
-  bool full_precision = true;             // a row of the unquantized model
+  int64_t memory_limit = 0;    // bytes a rank should stay below; 0: none. Changes where data lie, no result
+  bool full_precision = true;  // a row of the unquantized model
   std::vector<Rule> include, exclude;
   TableLayout table;
   std::string paper;  // source of the expected values

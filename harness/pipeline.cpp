@@ -25,11 +25,13 @@ void check_spec_fits(const QuantSpec& spec, const Checkpoint& checkpoint, const 
 std::vector<Score> score_batches(const DecoderModel& model, const std::vector<Request>& requests,
                                  const std::vector<Batch>& batches, size_t begin, size_t end,
                                  bool block_by_block, const std::function<void(double)>& share,
-                                 const at::Device& device) {
+                                 const at::Device& device, const DecoderModel* reference) {
   const at::NoGradGuard no_grad;
   const std::span<const Batch> slice = std::span(batches).subspan(begin, end - begin);
   std::vector<Score> result;
-  if (block_by_block) {
+  if (reference) {
+    result = score_against(*reference, model, requests, slice, block_by_block, share, device);
+  } else if (block_by_block) {
     result = score_block_by_block(model, requests, slice, share, device);
   } else {
     for (size_t b = 0; b < slice.size(); ++b) {
@@ -40,10 +42,12 @@ std::vector<Score> score_batches(const DecoderModel& model, const std::vector<Re
   }
   size_t next = 0;
   for (const Batch& batch : slice)
-    for (const int64_t request : batch.requests)
-      if (!std::isfinite(result.at(next++).log_likelihood))
+    for (const int64_t request : batch.requests) {
+      const Score& score = result.at(next++);
+      if (!std::isfinite(score.log_likelihood) || !std::isfinite(score.divergence))
         throw UserError("the model gives NaN or infinity as the log-likelihood of request " +
                         std::to_string(request));
+    }
   return result;
 }
 

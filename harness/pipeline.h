@@ -19,10 +19,12 @@ namespace ptq {
 void check_spec_fits(const QuantSpec& spec, const Checkpoint& checkpoint, const Where& where);
 
 // Scores of the requests of batches [begin, end), in order of the batches' lists. block_by_block: with one
-// block in memory at a time (evaluators/scorer.h). Throws when a score is not a number.
+// block in memory at a time (evaluators/scorer.h). `reference` (or nullptr): what tasks against full
+// precision compare with. Throws when a score is not a number.
 std::vector<Score> score_batches(const DecoderModel& model, const std::vector<Request>& requests,
                                  const std::vector<Batch>& batches, size_t begin, size_t end,
                                  bool block_by_block, const std::function<void(double)>& share,
-                                 const at::Device& device = at::kCPU);
+                                 const at::Device& device = at::kCPU,
+                                 const DecoderModel* reference = nullptr);
 
 }  // namespace ptq

@@ -210,6 +210,9 @@ Plan plan_units(const std::vector<PlannedCell>& cells,
       unit.label = planned.label;
       plan.work.push_back(score_work(planned.model, planned.row.cell["compute_dtype"] == "bfloat16",
                                      !planned.artifact.empty(), !fits(planned), planned.batches, begin, end));
+      const TaskEntry& task = *TaskRegistry::get().find(planned.evaluation->spec.task);
+      if (task.against_full_precision && !planned.artifact.empty())  // both models run
+        for (Stage& stage : plan.work.back().stages) stage.work = stage.work.times(2);
       unit.cost = cost(plan.work.back(), planned);
       plan.alone.push_back(unit.cost);
       unit.phase = 1;

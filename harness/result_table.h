@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "harness/experiment.h"
+#include "harness/table_statistics.h"
 #include "reports/table.h"
 #include "results/store.h"
 
@@ -13,7 +14,9 @@ namespace ptq {
 // the data; of several rows of one description (other machine, threads or LibTorch) the latest counts. Axes
 // that the layout leaves out: models go to the rows, quantization and methods too, calibration and evaluation
 // to the columns, when they have more than one value; seeds are averaged (stderr: of the mean over seeds).
-// The metric is the last level beside the evaluation.
-Table make_table(const Experiment& experiment, const std::vector<CellRow>& rows);
+// The metric is the last level beside the evaluation; behind it, with `table.statistics`, the statistic. An
+// average is a row or column behind what it is of. Statistics from documents read them by `load`.
+Table make_table(const Experiment& experiment, const std::vector<CellRow>& rows,
+                 const DocumentLoader& load = {});
 
 }  // namespace ptq

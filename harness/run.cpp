@@ -9,16 +9,23 @@
 #include "core/comm/nccl.h"
 #include "core/log.h"
 #include "core/progress.h"
+#include "evaluators/document_scores.h"
 #include "harness/planner.h"
 #include "results/provenance.h"
 
 namespace ptq {
 namespace {
 
-std::vector<MetricRow> to_rows(const std::vector<Metric>& metrics) {
-  std::vector<MetricRow> rows;
-  for (const Metric& m : metrics) rows.push_back({m.name, m.value, m.stderr_, m.count});
-  return rows;
+// The metrics, and what each is made of: rows named as the metric and, where documents weigh differently,
+// as weight_name() says.
+void add_metrics(CellRow& row, const std::vector<Metric>& metrics) {
+  for (const Metric& m : metrics) {
+    row.metrics.push_back({m.name, m.value, m.stderr_, m.count});
+    for (size_t i = 0; i < m.documents.size(); ++i)
+      row.documents.push_back({static_cast<int64_t>(i), m.name, m.documents[i]});
+    for (size_t i = 0; i < m.weights.size(); ++i)
+      row.documents.push_back({static_cast<int64_t>(i), weight_name(m.name), m.weights[i]});
+  }
 }
 
 // Rank 0's books: what has come in of each cell.
@@ -106,7 +113,7 @@ class Ledger {
     if (!row.quantize_key.empty() && bits_.count(row.quantize_key))
       row.average_bits = bits_[row.quantize_key];
     if (error.empty()) {
-      row.metrics = to_rows(cell.evaluation->task->metrics(state.scores));
+      add_metrics(row, cell.evaluation->task->metrics(state.scores));
       for (size_t i = 0; i < state.scores.size(); ++i)
         row.documents.push_back({static_cast<int64_t>(i), "log_likelihood", state.scores[i].log_likelihood});
     }

@@ -1,5 +1,6 @@
-// RFC 4180 with "\n" line ends, long form: one line a cell (row labels, column labels, value, stderr, expected, error), so
-// that any program can pivot it. Shortest digits that round-trip: equal results give equal bytes.
+// RFC 4180 with "\n" line ends, long form: one line a cell (row labels, column labels, value, stderr, expected, error; low
+// and high behind stderr where a cell has an interval), so that any program can pivot it. Shortest digits that round-trip:
+// equal results give equal bytes.
 #include "core/json.h"
 #include "reports/table.h"
 
@@ -27,14 +28,23 @@ class Csv : public Renderer {
     check_shape(table);
     std::vector<std::string> fields = table.row_levels;
     fields.insert(fields.end(), table.column_levels.begin(), table.column_levels.end());
-    for (const char* name : {"value", "stderr", "expected", "error"}) fields.push_back(name);
+    bool intervals = false;
+    for (const auto& row : table.cells)
+      for (const TableCell& cell : row) intervals = intervals || cell.interval;
+    for (const char* name : {"value", "stderr"}) fields.push_back(name);
+    if (intervals) fields.insert(fields.end(), {"low", "high"});
+    for (const char* name : {"expected", "error"}) fields.push_back(name);
     std::string text = line(fields);
     for (size_t r = 0; r < table.rows.size(); ++r) {
       for (size_t c = 0; c < table.columns.size(); ++c) {
         const TableCell& cell = table.cells[r][c];
         fields = table.rows[r];
         fields.insert(fields.end(), table.columns[c].begin(), table.columns[c].end());
-        fields.insert(fields.end(), {number(cell.value), number(cell.stderr_), number(cell.expected), cell.error});
+        fields.insert(fields.end(), {number(cell.value), number(cell.stderr_)});
+        if (intervals)
+          fields.insert(fields.end(), {cell.interval ? shortest(cell.interval->first) : "",
+                                       cell.interval ? shortest(cell.interval->second) : ""});
+        fields.insert(fields.end(), {number(cell.expected), cell.error});
         text += line(fields);
       }
     }

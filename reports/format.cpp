@@ -17,6 +17,7 @@ std::string print(const char* format, double value) {
 // The format for a value of this size. Limits are where rounding carries into the next class: 999.996 is 1000.
 const char* format_of(double value) {
   const double size = std::abs(value);
+  if (size > 0 && size < 0.00095) return "%.1e";
   if (size < 0.99995) return "%.4f";
   if (size < 999.995) return "%.2f";
   if (size < 99999.5) return "%.0f";
@@ -48,6 +49,8 @@ std::string cell_text(const Table& table, size_t row, size_t column, const Rende
     // With the value's digits: 12.34 ± 0.05.
     if (options.with_stderr && cell.stderr_)
       text += style.plus_minus + (percent ? format_number(*cell.stderr_, true) : print(format_of(*cell.value), *cell.stderr_));
+    if (cell.interval)
+      text += " [" + format_number(cell.interval->first, percent) + ", " + format_number(cell.interval->second, percent) + "]";
   } else {
     text = cell.error.empty() ? style.missing : style.failed("failed");
   }

@@ -9,7 +9,8 @@
 
 namespace ptq {
 
-// Digits as papers print them: four decimals below 1, two below 1000, none below 100000, else 1.2e+05. percent: times
+// Digits as papers print them: two significant ones below 0.001, four decimals below 1, two below 1000, none below 100000,
+// else 1.2e+05. percent: times
 // 100, two decimals. "nan" and "inf" as such.
 std::string format_number(double value, bool percent);
 
@@ -21,7 +22,7 @@ struct CellStyle {
   std::string regular_end;  // after values that are not bold
 };
 
-// "5.61", "5.61 ± 0.02", "5.61 (5.60)" (expected in parentheses), the missing mark, or "failed".
+// "5.61", "5.61 ± 0.02", "5.61 [5.57, 5.65]", "5.61 (5.60)" (expected in parentheses), the missing mark, or "failed".
 std::string cell_text(const Table& table, size_t row, size_t column, const RenderOptions& options, const CellStyle& style);
 
 // The label of one level of a column, with " %" on the last level of percent columns.

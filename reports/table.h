@@ -4,6 +4,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "core/registry.h"
@@ -16,6 +17,7 @@ struct TableCell {
   std::optional<double> expected;  // the paper's number
   std::string error;               // reason, when failed
   bool bold = false;               // best of its group
+  std::optional<std::pair<double, double>> interval{};  // low, high
 };
 
 // Rows and columns are labelled by one text per level: {"w4g64", "gptq"} / {"story", "perplexity"}.
@@ -32,7 +34,7 @@ struct Table {
 };
 
 struct RenderOptions {
-  bool with_stderr = false;   // csv always has both: it is for programs
+  bool with_stderr = false;   // csv always has both: it is for programs. An interval is shown where there is one
   bool with_expected = true;  // shown where there is one
 };
 
