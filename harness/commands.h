@@ -40,6 +40,7 @@ Command add_run(CLI::App& program);
 Command add_eval(CLI::App& program);
 Command add_plan(CLI::App& program);
 Command add_report(CLI::App& program);
+Command add_analyze(CLI::App& program);
 Command add_show(CLI::App& program);
 Command add_verify(CLI::App& program);
 Command add_gc(CLI::App& program);

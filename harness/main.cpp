@@ -19,7 +19,8 @@ int main(int argc, char** argv) {
   program.set_help_all_flag("--help-all", "Help of every subcommand");
   const ptq::Command commands[] = {ptq::add_run(program),    ptq::add_eval(program),
                                    ptq::add_plan(program),
-                                   ptq::add_report(program), ptq::add_show(program),
+                                   ptq::add_report(program), ptq::add_analyze(program),
+                                   ptq::add_show(program),
                                    ptq::add_verify(program), ptq::add_gc(program),
                                    ptq::add_migrate(program), ptq::add_list(program),
                                    ptq::add_tokenize(program)};
