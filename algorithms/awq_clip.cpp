@@ -58,8 +58,24 @@ void add_group_grams(const at::Tensor& x_TI, int64_t columns_per_group, Partial&
   }
 }
 
+int64_t columns_per_group(const BlockTask& task, const Linear& linear) {
+  return group_columns(weights_of(task, linear), linear.weight_OI.size(1), linear.name);
+}
+
+// The subset's linears that are clipped: those on a grid but for q and k.
+std::vector<Linear*> clipped_linears(const BlockTask& task, SubsetKind kind) {
+  std::vector<Linear*> linears = task.block.subset(kind);
+  std::erase_if(linears, [&](const Linear* l) {
+    return l == &task.block.q || l == &task.block.k || !weights_of(task, *l).quantized();
+  });
+  return linears;
+}
+
+// By subset and columns of a group, which may differ between the linears of one subset.
+using Grams = std::map<std::pair<SubsetKind, int64_t>, std::vector<at::Tensor>>;
+
 // The mean of x x^T over the chosen tokens, by group.
-std::map<SubsetKind, std::vector<at::Tensor>> gather_grams(BlockTask& task, int64_t tokens) {
+Grams gather_grams(BlockTask& task, int64_t tokens) {
   const TokenStride stride(task, tokens);
   const Share share = share_of(task);
   const SequenceParts parts(share);
@@ -67,26 +83,34 @@ std::map<SubsetKind, std::vector<at::Tensor>> gather_grams(BlockTask& task, int6
     Partial shard;
     ShardTree tree;
   };
-  std::map<SubsetKind, std::vector<Sums>> sums;  // [part]
-  for (const SubsetKind kind : all_subsets) sums[kind].resize(parts.size());
+  std::map<std::pair<SubsetKind, int64_t>, std::vector<Sums>> sums;  // [part]
+  std::vector<SubsetKind> kinds;
+  for (const SubsetKind kind : all_subsets) {
+    const std::vector<Linear*> linears = clipped_linears(task, kind);
+    if (!linears.empty()) kinds.push_back(kind);
+    for (const Linear* linear : linears) sums[{kind, columns_per_group(task, *linear)}].resize(parts.size());
+  }
   visit_subset_inputs(
-      task.block, task.inputs_TD, task.context, all_subsets, parts,
+      task.block, task.inputs_TD, task.context, kinds, parts,
       [&](size_t part, SubsetKind kind, size_t n, const at::Tensor& x_TI) {
-        const std::string& name = task.block.subset(kind)[0]->name;
-        auto& [shard, tree] = sums.at(kind)[part];
-        add_group_grams(stride.select(x_TI, n), group_columns(task.spec.weights, x_TI.size(1), name), shard);
+        const at::Tensor chosen_TI = stride.select(x_TI, n);
         const int64_t next = share.first + static_cast<int64_t>(n) + 1;
-        if (next % share.shard == 0 || next == share.sequences)
-          tree.add((next - 1) / share.shard, std::exchange(shard, {}));
+        for (auto& [key, of_parts] : sums) {
+          if (key.first != kind) continue;
+          auto& [shard, tree] = of_parts[part];
+          add_group_grams(chosen_TI, key.second, shard);
+          if (next % share.shard == 0 || next == share.sequences)
+            tree.add((next - 1) / share.shard, std::exchange(shard, {}));
+        }
       },
       task.heartbeat);
-  std::map<SubsetKind, std::vector<at::Tensor>> means;
-  for (auto& [kind, of_parts] : sums) {
+  Grams means;
+  for (auto& [key, of_parts] : sums) {
     for (size_t part = 1; part < parts.size(); ++part)
       of_parts[0].tree.append(std::move(of_parts[part].tree));
     const Partial total = task.team.sum(std::move(of_parts[0].tree));
     for (size_t group = 1; group < total.sums.size(); ++group)
-      means[kind].push_back(total.sums[group] / total.sums[0].item<int64_t>());
+      means[key].push_back(total.sums[group] / total.sums[0].item<int64_t>());
   }
   return means;
 }
@@ -162,9 +186,8 @@ ClipSearch search_clip(const at::Tensor& weight_OI, const std::vector<at::Tensor
 namespace {
 
 // Row tiles over the team; a tensor's grid is one piece.
-std::vector<ClipSearch> search_linears(BlockTask& task, const std::vector<Linear*>& linears,
-                                       const std::vector<at::Tensor>& gram, const AwqClipOptions& options) {
-  const WeightSpec& spec = task.spec.weights;
+std::vector<ClipSearch> search_linears(BlockTask& task, SubsetKind kind, const std::vector<Linear*>& linears,
+                                       const Grams& grams, const AwqClipOptions& options) {
   struct Tile {
     size_t linear;
     int64_t row, rows;
@@ -173,7 +196,8 @@ std::vector<ClipSearch> search_linears(BlockTask& task, const std::vector<Linear
   std::vector<double> costs;
   for (size_t l = 0; l < linears.size(); ++l) {
     const int64_t outputs = linears[l]->weight_OI.size(0);
-    const int64_t step = spec.granularity == Granularity::tensor ? outputs : clip_row_tile;
+    const bool whole = weights_of(task, *linears[l]).granularity == Granularity::tensor;
+    const int64_t step = whole ? outputs : clip_row_tile;
     for (int64_t row = 0; row < outputs; row += step) {
       tiles.push_back({l, row, std::min(step, outputs - row)});
       costs.push_back(static_cast<double>(tiles.back().rows));
@@ -184,8 +208,9 @@ std::vector<ClipSearch> search_linears(BlockTask& task, const std::vector<Linear
   for (size_t t = 0; t < tiles.size(); ++t) {
     if (member[t] != task.team.rank()) continue;
     const Linear& linear = *linears[tiles[t].linear];
-    ClipSearch found = search_clip(linear.weight_OI.narrow(0, tiles[t].row, tiles[t].rows), gram, spec,
-                                   options, linear.name);
+    ClipSearch found = search_clip(linear.weight_OI.narrow(0, tiles[t].row, tiles[t].rows),
+                                   grams.at({kind, columns_per_group(task, linear)}),
+                                   weights_of(task, linear), options, linear.name);
     mine.insert(mine.end(), {found.weight_OI, found.ratio_OG, found.loss_OG, found.loss_unclipped_OG});
     if (task.heartbeat) task.heartbeat();
   }
@@ -208,12 +233,10 @@ std::vector<ClipSearch> search_linears(BlockTask& task, const std::vector<Linear
 
 void awq_clip(BlockTask& task, const AwqClipOptions& options) {
   PTQ_CHECK(share_of(task).sequences > 0);
-  const WeightSpec& spec = task.spec.weights;
-  const std::map<SubsetKind, std::vector<at::Tensor>> grams = gather_grams(task, options.tokens);
+  const Grams grams = gather_grams(task, options.tokens);
   for (const SubsetKind kind : all_subsets) {
-    std::vector<Linear*> linears = task.block.subset(kind);
-    std::erase_if(linears, [&](const Linear* l) { return l == &task.block.q || l == &task.block.k; });
-    const std::vector<ClipSearch> found = search_linears(task, linears, grams.at(kind), options);
+    const std::vector<Linear*> linears = clipped_linears(task, kind);
+    const std::vector<ClipSearch> found = search_linears(task, kind, linears, grams, options);
     for (size_t l = 0; l < linears.size(); ++l) {
       const std::string& name = linears[l]->name;
       const double loss = found[l].loss_OG.sum(1).mean().item<double>();
@@ -225,9 +248,12 @@ void awq_clip(BlockTask& task, const AwqClipOptions& options) {
           {name, "clip_loss_unclipped", found[l].loss_unclipped_OG.sum(1).mean().item<double>()});
     }
   }
-  for (const Linear* linear : task.block.linears())
-    task.grids[linear->name] = minmax_grid(linear->weight_OI, spec, options.range, linear->name);
-  task.fit_group = [group_spec = one_group(spec), range = options.range](const at::Tensor& weight_OI) {
+  for (const Linear* linear : task.block.linears()) {
+    const WeightSpec& spec = weights_of(task, *linear);
+    if (spec.quantized())
+      task.grids[linear->name] = minmax_grid(linear->weight_OI, spec, options.range, linear->name);
+  }
+  task.fit_group = [range = options.range](const at::Tensor& weight_OI, const WeightSpec& group_spec) {
     return minmax_grid(weight_OI, group_spec, range);
   };
 }
@@ -252,6 +278,7 @@ class AwqClipStep : public Step {
   explicit AwqClipStep(const AwqClipOptions& options) : options_(options) {}
   StepKind kind() const override { return StepKind::range; }
   bool needs_calibration() const override { return true; }
+  std::string refusal(const WeightSpec& spec) const override { return range_refusal(options_.range, spec); }
   bool changes_block() const override { return true; }  // clips weights
   void run(BlockTask& task) const override { awq_clip(task, options_); }
 

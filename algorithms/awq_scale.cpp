@@ -64,6 +64,7 @@ std::map<SubsetKind, SubsetActivations> gather_activations(BlockTask& task,
 // Q(W diag(s)) diag(1/s): what the linear computes with after folding, seen from the unscaled input.
 at::Tensor rounded(const Linear& linear, const at::Tensor& scale_1I, const WeightSpec& spec,
                    const RangeOptions& range) {
+  if (!spec.quantized()) return linear.weight_OI;
   const at::Tensor scaled_OI = linear.weight_OI * scale_1I;
   return fake_quantize(scaled_OI, minmax_grid(scaled_OI, spec, range, linear.name)).div_(scale_1I);
 }
@@ -90,7 +91,7 @@ class Losses {
     const at::Tensor scale_1I = column_scale_I(task_.block, kind_, scale_C).unsqueeze(0);
     const std::vector<Linear*> originals = task_.block.subset(kind_), trials = trial_.subset(kind_);
     for (size_t i = 0; i < trials.size(); ++i)
-      trials[i]->weight_OI = rounded(*originals[i], scale_1I, task_.spec.weights, range_);
+      trials[i]->weight_OI = rounded(*originals[i], scale_1I, weights_of(task_, *originals[i]), range_);
   }
 
   at::Tensor output(const at::Tensor& x_TI) const {
@@ -145,7 +146,8 @@ class Losses {
 
   double linear_loss(const Linear& original, const Linear& trial) const {
     const at::Tensor delta_OI = trial.weight_OI - original.weight_OI;
-    const double sum = linear_product(delta_OI, activations_.statistics.gram_II).mul_(delta_OI).sum().item<double>();
+    const double sum =
+        linear_product(delta_OI, activations_.statistics.gram_II).mul_(delta_OI).sum().item<double>();
     if (task_.heartbeat) task_.heartbeat();
     return sum / static_cast<double>(activations_.statistics.tokens * delta_OI.size(0));
   }
@@ -173,8 +175,11 @@ ScaleSearch search(const BlockTask& task, SubsetKind kind, const SubsetActivatio
     throw UserError(label +
                     ": the calibration activations are not finite (NaN or infinite weights or inputs)");
   at::Tensor w_C;
-  if (options.duo)
-    w_C = channel_mean_C(block, kind, weight_magnitude_I(block.subset(kind), task.spec.weights));
+  if (options.duo) {  // with linears of several specs: the first one's groups
+    const WeightSpec& spec = weights_of(task, *block.subset(kind)[0]);
+    w_C = channel_mean_C(block, kind,
+                         weight_magnitude_I(block.subset(kind), spec.quantized() ? spec : one_group(spec)));
+  }
 
   ScaleSearch result;
   if (options.duo) result.candidates.push_back({std::nullopt, 0});
@@ -279,6 +284,7 @@ class AwqScaleStep : public Step {
   explicit AwqScaleStep(const AwqScaleOptions& options) : options_(options) {}
   StepKind kind() const override { return StepKind::transform; }
   bool needs_calibration() const override { return true; }
+  std::string refusal(const WeightSpec& spec) const override { return range_refusal(options_.range, spec); }
   void run(BlockTask& task) const override { awq_scale(task, options_); }
 
  private:

@@ -152,20 +152,29 @@ class GptqStep : public Step {
     return tensors;
   }
 
+  static std::function<QuantGrid(const at::Tensor&)> group_fit(const BlockTask& task,
+                                                               const WeightSpec& spec) {
+    return [fit = task.fit_group, group_spec = one_group(spec)](const at::Tensor& weight_OI) {
+      return fit(weight_OI, group_spec);
+    };
+  }
+
   // Row tiles of the subset's linears over the team.
   void solve_subset(BlockTask& task, SubsetKind kind, HessianFactor factor) const {
     // The solver reads memory, column by column: on the CPU, wherever the block is.
     for (at::Tensor* part : {&factor.upper_II, &factor.dead_I, &factor.order_I})
       if (part->defined()) *part = part->cpu();
     std::list<QuantGrid> grids;
-    const std::vector<Linear*> linears = task.block.subset(kind);
-    const WeightSpec& spec = task.spec.weights;
-    const bool fits = spec.granularity == Granularity::group && !options_.static_groups;
+    std::vector<Linear*> linears = task.block.subset(kind);
+    std::erase_if(linears, [&](const Linear* linear) { return !weights_of(task, *linear).quantized(); });
     std::vector<GptqProblem> problems;
     std::vector<double> rows;  // of each tile, over all linears
     for (const Linear* linear : linears) {
       const auto grid = task.grids.find(linear->name);
       PTQ_CHECK(grid != task.grids.end());
+      const WeightSpec& spec = weights_of(task, *linear);
+      const bool fits = spec.granularity == Granularity::group && !options_.static_groups &&
+                        static_cast<bool>(task.fit_group);
       QuantGrid& on_cpu = grids.emplace_back(grid->second);
       on_cpu.scale_OG = on_cpu.scale_OG.cpu();
       on_cpu.zero_OG = on_cpu.zero_OG.cpu();
@@ -173,7 +182,7 @@ class GptqStep : public Step {
                           .factor = factor,
                           .spec = spec,
                           .grid = on_cpu,
-                          .fit_group = fits ? task.fit_group : nullptr,
+                          .fit_group = fits ? group_fit(task, spec) : nullptr,
                           .block_size = options_.block_size});
       for (int64_t t = 0; t < gptq_tiles(problems.back()); ++t)
         rows.push_back(static_cast<double>(std::min(row_tile, linear->weight_OI.size(0) - t * row_tile)));
@@ -201,7 +210,7 @@ class GptqStep : public Step {
         const at::Tensor about = take();
         tile.loss = about[0].item<double>();
         seconds += about[1].item<double>();
-        if (fits) {
+        if (problems[l].fit_group) {
           tile.scale = take();
           tile.zero = take();
         }

@@ -7,6 +7,8 @@
 #include <vector>
 
 #include "core/error.h"
+#include "quant/minifloat.h"
+#include "quant/range.h"
 #include "quant/simd.h"
 
 namespace ptq {
@@ -27,10 +29,22 @@ struct Strip {
   const Lanes* low;      // qmin - zero
   const Lanes* high;     // qmax - zero
   const int64_t* group;  // of each column, into scale, low, high
-  Lanes* code;           // out: round(w / s), still without the zero point
+  Lanes* code;           // out: the nearest value of w / s, still without the zero point
 };
 
-PTQ_SIMD_CLONES void run_strip(const Strip& strip) {
+struct WholeNumbers {
+  float operator()(float x, float low, float high) const {
+    return (std::min(std::max(x, low), high) + round_magic) - round_magic;
+  }
+};
+struct FloatElements {
+  Minifloat element;
+  float operator()(float x, float, float) const { return element.rounded(x); }
+};
+
+// Part of the clones below, each of which makes it its own instructions.
+template <typename Nearest>
+[[gnu::always_inline]] inline void run_strip_by(const Strip& strip, const Nearest nearest) {
   for (int64_t i = 0; i < strip.columns; ++i) {
     const int64_t g = strip.group[i];
     const float* __restrict__ scale = strip.scale[g].data();
@@ -43,8 +57,7 @@ PTQ_SIMD_CLONES void run_strip(const Strip& strip) {
     const float diagonal = u[i];
 #pragma omp simd
     for (int64_t r = 0; r < lanes; ++r) {
-      const float x = std::min(std::max(w[r] / scale[r], low[r]), high[r]);
-      code[r] = (x + round_magic) - round_magic;
+      code[r] = nearest(w[r] / scale[r], low[r], high[r]);
       e[r] = (w[r] - code[r] * scale[r]) / diagonal;
     }
     for (int64_t j = i + 1; j < strip.columns; ++j) {
@@ -54,6 +67,11 @@ PTQ_SIMD_CLONES void run_strip(const Strip& strip) {
       for (int64_t r = 0; r < lanes; ++r) later[r] -= e[r] * factor;
     }
   }
+}
+
+PTQ_SIMD_CLONES void run_strip(const Strip& strip) { run_strip_by(strip, WholeNumbers{}); }
+PTQ_SIMD_CLONES void run_float_strip(const Strip& strip, Minifloat element) {
+  run_strip_by(strip, FloatElements{element});
 }
 
 // The grid as the solver reads it: contiguous, one row for each row of W (tensor granularity has one in all).
@@ -99,7 +117,10 @@ class TileSolver {
       const int64_t end = std::min(start + stride, columns_);
       if (fits_groups()) {
         grids_.push_back(problem_.fit_group(w_.narrow(1, start, end - start)));
-        PTQ_CHECK_EQ(grids_.back().scale_OG.size(1), 1);
+        QuantGrid& fitted = grids_.back();
+        PTQ_CHECK_EQ(fitted.scale_OG.size(1), 1);
+        if (problem_.grid.scale_format == ScaleFormat::e4m3)
+          fitted.scale_OG = e4m3_scales(fitted.scale_OG, at::scalar_tensor(problem_.grid.tensor_scale));
       }
       for (int64_t begin = start; begin < end; begin += problem_.block_size)
         run_block(begin, std::min(begin + problem_.block_size, end));
@@ -164,16 +185,20 @@ class TileSolver {
       }
     }
     const at::Tensor& upper = problem_.factor.upper_II;
-    run_strip({.columns = width,
-               .w = w.data(),
-               .e = e.data(),
-               .upper = upper.const_data_ptr<float>() + block.begin * columns_ + block.begin,
-               .upper_stride = columns_,
-               .scale = scale.data(),
-               .low = low.data(),
-               .high = high.data(),
-               .group = block.group.data(),
-               .code = code.data()});
+    const Strip strip = {.columns = width,
+                         .w = w.data(),
+                         .e = e.data(),
+                         .upper = upper.const_data_ptr<float>() + block.begin * columns_ + block.begin,
+                         .upper_stride = columns_,
+                         .scale = scale.data(),
+                         .low = low.data(),
+                         .high = high.data(),
+                         .group = block.group.data(),
+                         .code = code.data()};
+    const bool is_float = grid.element.is_float();
+    const Minifloat element(grid.element);
+    if (is_float) run_float_strip(strip, element);
+    else run_strip(strip);
     float* error = errors.mutable_data_ptr<float>() + row * width;
     uint8_t* codes = codes_.mutable_data_ptr<uint8_t>() + row * columns_ + block.begin;
     for (int64_t r = 0; r < rows; ++r) {
@@ -185,7 +210,8 @@ class TileSolver {
         error[r * width + i] = e[column][lane];
         loss += 0.5 * static_cast<double>(e[column][lane]) * static_cast<double>(e[column][lane]);
         codes[r * columns_ + i] =
-            static_cast<uint8_t>(static_cast<int32_t>(code[column][lane] - low[g][lane]));
+            is_float ? element.code(code[column][lane])
+                     : static_cast<uint8_t>(static_cast<int32_t>(code[column][lane] - low[g][lane]));
       }
       losses_[static_cast<size_t>(row + r)] += loss;
     }

@@ -32,7 +32,8 @@ struct GptqProblem {
   const HessianFactor& factor;
   const WeightSpec& spec;
   const QuantGrid& grid;  // read unless groups are fitted on the way
-  // Empty: `grid` holds (per-channel and per-tensor specs, static groups).
+  // Empty: `grid` holds (per-channel and per-tensor specs, static groups). Fitted scales of nvfp4 are real
+  // (one_group) and become e4m3 numbers under grid.tensor_scale here.
   std::function<QuantGrid(const at::Tensor& weight_OI)> fit_group;
   int64_t block_size = 128;  // columns whose updates wait for one matrix product; from 1
 };

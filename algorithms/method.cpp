@@ -173,13 +173,29 @@ Method method_from_json(const Json& value, const std::string& where_key) {
   return method;
 }
 
-Json to_json(const Method& method) {
+bool reads_calibration(const Method& method, const QuantSpec& spec) {
+  return method.needs_calibration() || spec.activations.fixed;
+}
+
+Json to_json(const Method& method, bool reads_calibration) {
   Json steps = Json::array();
   for (const StepConfig& config : method.steps)
     steps.push_back({{"step", config.step}, {"options", config.options}});
   Json value = {{"steps", steps}};
-  if (method.needs_calibration()) value["input"] = stream_name(method.input);
+  if (reads_calibration || method.needs_calibration()) value["input"] = stream_name(method.input);
   return value;
+}
+
+void check_method_fits(const Method& method, const QuantSpec& spec, const Where& where) {
+  std::vector<WeightSpec> all = {spec.weights};
+  for (const WeightRule& rule : spec.layers) all.push_back(rule.weights);
+  const auto steps = method.make_steps();
+  for (const WeightSpec& weights : all)
+    for (size_t i = 0; i < steps.size(); ++i)
+      if (const std::string reason = steps[i]->refusal(weights); !reason.empty())
+        throw UserError(where, "method '" + method.name + "' cannot quantize weights of format " +
+                                   weights.format + ": " + method.steps[i].step + ": " + reason +
+                                   "; leave the pair out with exclude");
 }
 
 void run_step(const Step& step, BlockTask& task) {
@@ -190,7 +206,8 @@ void run_step(const Step& step, BlockTask& task) {
 
 void quantize_block(const Method& method, BlockTask& task) {
   for (const auto& step : method.make_steps()) run_step(*step, task);
-  for (const Linear* linear : task.block.linears()) PTQ_CHECK(linear->quantized != nullptr);
+  for (const Linear* linear : task.block.linears())
+    PTQ_CHECK(linear->quantized != nullptr || !weights_of(task, *linear).quantized());
 }
 
 }  // namespace ptq

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "algorithms/step.h"
+#include "core/error.h"
 
 namespace ptq {
 
@@ -38,8 +39,13 @@ using MethodRegistry = Registry<MethodPreset>;
 // <step name>: {option: value}}. Adds the minmax range and RTN rounding where the chain has none. Refuses, with the reason:
 // unknown steps/options, two rounding steps, a range after rounding, an empty chain. where_key: "methods[3]".
 Method method_from_json(const Json& value, const std::string& where_key);
-Json to_json(const Method& method);  // without the name: what is hashed
+// Without the name: what is hashed. The input stream where something reads it.
+Json to_json(const Method& method, bool reads_calibration = false);
+// Whether a calibration set is read: by a step, or for fixed ranges of activations.
+bool reads_calibration(const Method& method, const QuantSpec& spec);
 
+// Throws UserError naming the step where one cannot work on such weights.
+void check_method_fits(const Method& method, const QuantSpec& spec, const Where& where);
 // Runs one step of a chain, and keeps what later steps may rely on.
 void run_step(const Step& step, BlockTask& task);
 // Runs the chain on one block.

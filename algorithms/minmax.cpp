@@ -9,11 +9,15 @@ class MinMaxStep : public Step {
   explicit MinMaxStep(const RangeOptions& options) : options_(options) {}
   StepKind kind() const override { return StepKind::range; }
   bool needs_calibration() const override { return false; }
+  std::string refusal(const WeightSpec& spec) const override { return range_refusal(options_, spec); }
 
   void run(BlockTask& task) const override {
-    for (const Linear* linear : task.block.linears())
-      task.grids[linear->name] = minmax_grid(linear->weight_OI, task.spec.weights, options_, linear->name);
-    task.fit_group = [spec = one_group(task.spec.weights), options = options_](const at::Tensor& weight_OI) {
+    for (const Linear* linear : task.block.linears()) {
+      const WeightSpec& spec = weights_of(task, *linear);
+      if (spec.quantized())
+        task.grids[linear->name] = minmax_grid(linear->weight_OI, spec, options_, linear->name);
+    }
+    task.fit_group = [options = options_](const at::Tensor& weight_OI, const WeightSpec& spec) {
       return minmax_grid(weight_OI, spec, options);
     };
   }

@@ -11,13 +11,16 @@ class MseStep : public Step {
   explicit MseStep(const MseOptions& options) : options_(options) {}
   StepKind kind() const override { return StepKind::range; }
   bool needs_calibration() const override { return false; }
+  std::string refusal(const WeightSpec& spec) const override { return range_refusal(options_.range, spec); }
 
   void run(BlockTask& task) const override {
     for (const Linear* linear : task.block.linears()) {
-      task.grids[linear->name] = mse_grid(linear->weight_OI, task.spec.weights, options_, linear->name);
+      const WeightSpec& spec = weights_of(task, *linear);
+      if (!spec.quantized()) continue;
+      task.grids[linear->name] = mse_grid(linear->weight_OI, spec, options_, linear->name);
       if (task.heartbeat) task.heartbeat();
     }
-    task.fit_group = [spec = one_group(task.spec.weights), options = options_](const at::Tensor& weight_OI) {
+    task.fit_group = [options = options_](const at::Tensor& weight_OI, const WeightSpec& spec) {
       return mse_grid(weight_OI, spec, options);
     };
   }

@@ -35,7 +35,7 @@ void check_finite(const at::Tensor& weight_OI, const std::string& what) {
 
 WeightSpec one_group(WeightSpec spec) {
   spec.granularity = Granularity::channel;
-  return spec;
+  return with_real_scales(spec);
 }
 
 MinMax weight_min_max(const at::Tensor& weight_OI, const WeightSpec& spec, const std::string& what) {
@@ -55,24 +55,10 @@ MinMax weight_min_max(const at::Tensor& weight_OI, const WeightSpec& spec, const
   return ends;
 }
 
-QuantGrid grid_from_min_max(const MinMax& ends, const WeightSpec& spec, const RangeOptions& options) {
-  at::Tensor low = ends.min_OG, high = ends.max_OG;
-  if (options.include_zero && !spec.symmetric) {
-    low = low.clamp_max(0);
-    high = high.clamp_min(0);
-  }
-  QuantGrid grid;
-  grid.qmin = spec.qmin();
-  grid.qmax = spec.qmax();
+QuantGrid grid_from_min_max(const MinMax& ends, const WeightSpec& spec, const RangeOptions& options,
+                            float tensor_scale) {
+  QuantGrid grid = grid_of_ends(ends.min_OG, ends.max_OG, spec, options, tensor_scale);
   grid.group_of_column_I = ends.group_of_column_I;
-  if (spec.symmetric) {
-    const double steps = options.full_symmetric_scale ? (grid.qmax - grid.qmin) / 2.0 : grid.qmax;
-    grid.scale_OG = at::maximum(low.abs(), high.abs()).clamp_min(options.eps).div(steps);
-    grid.zero_OG = at::zeros_like(grid.scale_OG);
-  } else {
-    grid.scale_OG = (high - low).clamp_min(options.eps).div(grid.qmax - grid.qmin);
-    grid.zero_OG = low.div(grid.scale_OG).round().neg().clamp(grid.qmin, grid.qmax).add(0.0);  // -0 becomes 0
-  }
   return grid;
 }
 
@@ -85,6 +71,7 @@ QuantGrid mse_grid(const at::Tensor& weight_OI, const WeightSpec& spec, const Ms
                    const std::string& what) {
   const MinMax ends = weight_min_max(weight_OI, spec, what);
   QuantGrid best = grid_from_min_max(ends, spec, options.range);
+  const float tensor_scale = best.scale_format == ScaleFormat::e4m3 ? best.tensor_scale : 0;
   const at::Tensor weight = weight_OI.to(at::kFloat).contiguous();
   const int64_t rows = weight.size(0), columns = weight.size(1), group = group_columns(spec, columns, what);
   const bool whole = spec.granularity == Granularity::tensor;
@@ -101,7 +88,7 @@ QuantGrid mse_grid(const at::Tensor& weight_OI, const WeightSpec& spec, const Ms
       const double p = 1.0 - static_cast<double>(i) / static_cast<double>(options.steps);
       shrunk.min_OG = part(ends.min_OG) * p;
       shrunk.max_OG = part(ends.max_OG) * p;
-      const QuantGrid candidate = grid_from_min_max(shrunk, spec, options.range);
+      const QuantGrid candidate = grid_from_min_max(shrunk, spec, options.range, tensor_scale);
       const at::Tensor error = fake_quantize(w, candidate).sub_(w).abs_().pow_(options.norm);
       at::Tensor sum;
       if (whole) sum = error.sum().view({1, 1});
@@ -138,6 +125,13 @@ RangeOptions range_options_from_json(const Json& options, const std::string& whe
   if (!(range.eps > 0 && std::isfinite(range.eps)))
     throw UserError({{}, 0, where_key + ".eps"}, "must be above 0, not " + options.at("eps").dump());
   return range;
+}
+
+std::string range_refusal(const RangeOptions& options, const WeightSpec& spec) {
+  if (spec.format == "int" || !spec.quantized()) return "";
+  if (options.full_symmetric_scale) return "symmetric_scale: full is a scale of whole numbers (format: int)";
+  if (options.include_zero) return "include_zero: true is for ranges with a zero point (format: int)";
+  return "";
 }
 
 }  // namespace ptq

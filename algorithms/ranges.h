@@ -1,10 +1,6 @@
 // Ranges: where the grid of a weight matrix lies, from the weights alone. Shared by the range steps and by
-// searches over grids.
-//   symmetric:   s = max(max|w|, eps) / (2^(b-1) - 1),  z = 0          (scale "full": / ((2^b - 1) / 2))
-//   asymmetric:  s = max(max w - min w, eps) / (2^b - 1)
-//                z = clamp(-round_half_even(min w / s), 0, 2^b - 1)
-// over each row and group of columns (or row, or the whole matrix). float32; deterministic for a given number
-// of threads.
+// searches over grids. Equations of scale and zero point: quant/range.h; over each row and group of columns
+// (or row, or the whole matrix). float32; deterministic for a given number of threads.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -13,16 +9,9 @@
 #include <vector>
 
 #include "algorithms/step.h"
-#include "quant/grid.h"
-#include "quant/spec.h"
+#include "quant/range.h"
 
 namespace ptq {
-
-struct RangeOptions {
-  bool include_zero = false;  // asymmetric: min and max are moved to contain 0 (as compressed-tensors does)
-  bool full_symmetric_scale = false;  // symmetric: the range spans all 2^b codes' steps (compressed-tensors)
-  double eps = 1e-5;                  // least max|w| or max - min
-};
 
 // Shrunk ranges: candidates p = 1 - i / steps, i in [0, candidates): both ends of the range times p; the p
 // with the least sum |w - Q(w)|^norm in each row and group wins, the widest on a tie (GPTQ's reference code
@@ -43,7 +32,9 @@ struct MinMax {
 // `what` names the layer in messages. Throws UserError when group_size does not divide the columns (see
 // group_columns), and when weights are not finite.
 MinMax weight_min_max(const at::Tensor& weight_OI, const WeightSpec& spec, const std::string& what);
-QuantGrid grid_from_min_max(const MinMax& ends, const WeightSpec& spec, const RangeOptions& options = {});
+// tensor_scale: of nvfp4, whose weights are more than these; 0: that of these.
+QuantGrid grid_from_min_max(const MinMax& ends, const WeightSpec& spec, const RangeOptions& options = {},
+                            float tensor_scale = 0);
 
 QuantGrid minmax_grid(const at::Tensor& weight_OI, const WeightSpec& spec, const RangeOptions& options = {},
                       const std::string& what = "the weight");
@@ -51,13 +42,16 @@ QuantGrid minmax_grid(const at::Tensor& weight_OI, const WeightSpec& spec, const
 QuantGrid mse_grid(const at::Tensor& weight_OI, const WeightSpec& spec, const MseOptions& options = {},
                    const std::string& what = "the weight");
 
-// The same spec with one group for each row: what fit_group's callers have.
+// The same spec with one group for each row: what fit_group's callers have. Of nvfp4 with real scales, which
+// whoever puts the groups together rounds to the tensor's (e4m3_scales).
 WeightSpec one_group(WeightSpec spec);
 
 // The options that every range step shares, and their values from complete options. Throws UserError for
 // illegal values.
 std::vector<StepOption> range_step_options();
 RangeOptions range_options_from_json(const Json& options, const std::string& where_key);
+// Why these options make no sense for such weights, or "" (Step::refusal).
+std::string range_refusal(const RangeOptions& options, const WeightSpec& spec);
 
 // Throws UserError naming the layer when a weight is NaN or infinite.
 void check_finite(const at::Tensor& weight_OI, const std::string& what);

@@ -13,12 +13,14 @@ class RtnStep : public Step {
 
   void run(BlockTask& task) const override {
     for (Linear* linear : task.block.linears()) {
+      const WeightSpec& spec = weights_of(task, *linear);
+      if (!spec.quantized()) continue;
       const auto grid = task.grids.find(linear->name);
       PTQ_CHECK(grid != task.grids.end());
       check_finite(linear->weight_OI, linear->name);
       linear->set_quantized({.codes_OI = quantize(linear->weight_OI, grid->second),
                              .grid = grid->second,
-                             .bits = task.spec.weights.bits});
+                             .bits = spec.bits});
       if (task.heartbeat) task.heartbeat();
     }
   }

@@ -62,8 +62,9 @@ class SignRoundBlock : public LearnedBlock {
   void finish(BlockTask& task) const {
     const auto linears = task.block.linears();
     for (size_t i = 0; i < linears.size(); ++i)
-      linears[i]->set_quantized(
-          {.codes_OI = weights_[i].codes(), .grid = weights_[i].grid(), .bits = task.spec.weights.bits});
+      linears[i]->set_quantized({.codes_OI = weights_[i].codes(),
+                                 .grid = weights_[i].grid(),
+                                 .bits = weights_of(task, *linears[i]).bits});
   }
 
  private:
@@ -77,6 +78,9 @@ class SignRoundStep : public Step {
   StepKind kind() const override { return StepKind::round; }
   bool needs_calibration() const override { return options_.reconstruction.steps > 0; }
   bool needs_targets() const override { return options_.reconstruction.steps > 0; }
+  std::string refusal(const WeightSpec& spec) const override {
+    return spec.format == "int" ? "" : "it learns steps of whole numbers on every linear of a block (format: int)";
+  }
 
   void run(BlockTask& task) const override {
     SignRoundBlock learned(task, options_);

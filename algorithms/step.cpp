@@ -59,6 +59,10 @@ at::Tensor kept(const BlockTask& task, const at::Tensor& state) {
   return task.keep ? task.keep(state) : state;
 }
 
+const WeightSpec& weights_of(const BlockTask& task, const Linear& linear) {
+  return task.spec.weights_of(linear.name, task.block.index);
+}
+
 std::string subset_label(const DecoderBlock& block, SubsetKind kind) {
   return "model.layers." + std::to_string(block.index) + "/" + subset_name(kind);
 }

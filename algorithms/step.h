@@ -44,8 +44,9 @@ struct BlockTask {
   // Set by every range step, read by the round step; by Linear::name.
   std::map<std::string, QuantGrid> grids;
   // Set by range steps that can: the grid of columns [O, g] of a layer that form one group (scale_OG is [O, 1]), by the step's
-  // rule. A round step that moves weights refits groups with it; unset: it rounds to `grids` as they are.
-  std::function<QuantGrid(const at::Tensor& weight_OI)> fit_group;
+  // rule, for the layer's spec as one_group (ranges.h) gives it. A round step that moves weights refits groups with it; unset: it
+  // rounds to `grids` as they are.
+  std::function<QuantGrid(const at::Tensor& weight_OI, const WeightSpec& group_spec)> fit_group;
 
   // Outputs of the full-precision block on the full-precision stream, [T, D] float32, one for each input; for steps with
   // needs_targets(), else null.
@@ -63,6 +64,8 @@ struct BlockTask {
   std::function<at::Tensor(const at::Tensor&)> keep{};
 };
 
+// What was asked for a linear of the block; not quantized(): every step leaves its weight in full precision.
+const WeightSpec& weights_of(const BlockTask& task, const Linear& linear);
 // The sequences that inputs_TD holds, of how many.
 Share share_of(const BlockTask& task);
 // The tensor as the task keeps states of sequences.
@@ -79,7 +82,9 @@ class Step {
   virtual bool changes_block() const { return kind() != StepKind::range; }
   virtual bool needs_targets() const { return false; }         // of BlockTask::targets_TD
   virtual bool draws() const { return needs_targets(); }       // reads BlockTask::seed (learned steps draw mini-batches)
-  // Works on the whole block. A round step leaves every linear with `quantized` set.
+  // Why it cannot work on such weights (full precision aside), in words that follow a colon; "": it can.
+  virtual std::string refusal(const WeightSpec&) const { return ""; }
+  // Works on the whole block. A round step leaves every linear whose spec is quantized() with `quantized` set.
   virtual void run(BlockTask& task) const = 0;
 };
 

@@ -7,6 +7,7 @@
 
 #include "core/error.h"
 #include "evaluators/windows.h"
+#include "harness/spec_fits.h"
 #include "results/cell_key.h"
 
 namespace ptq {
@@ -71,14 +72,6 @@ void assume_documents(const EvaluationSpec& spec, PlannedCell& cell, PreparedEva
   }
 }
 
-void check_groups(const QuantSpec& spec, const ModelConfig& c, const Where& where) {
-  for (const int64_t columns : {c.hidden_size, c.heads * c.head_dim, c.intermediate_size}) try {
-      group_columns(spec.weights, columns, "inputs of its linears");
-    } catch (const UserError& e) {
-      throw UserError(where, e.message());
-    }
-}
-
 }  // namespace
 
 bool has_weights(const std::string& model_dir) {
@@ -110,7 +103,9 @@ PlannedCell assume_cell(const Experiment& e, const Cell& cell, std::set<std::str
   planned.row.key = unit_key("planned", cell.description, numerics(e.compute_dtype, e.threads), {});
   if (!p.method) return planned;
   const QuantSpec& quantization = e.quantization[*p.quantization];
-  check_groups(quantization, planned.model.config, {e.file, 0, "quantization '" + quantization.name + "'"});
+  const Where where = {e.file, 0, "quantization '" + quantization.name + "'"};
+  check_spec_fits(quantization, planned.model.config, where, "model " + planned.dir);
+  check_method_fits(e.methods[*p.method], quantization, where);
   planned.quantize = quantize_description(e, cell);
   planned.row.quantize_key = unit_key("planned", planned.quantize, numerics("float32", e.threads), {});
   planned.artifact = planned.row.quantize_key;

@@ -7,6 +7,7 @@
 #include "harness/commands.h"
 #include "harness/experiment.h"
 #include "models/family.h"
+#include "quant/format.h"
 #include "reports/table.h"
 #include "results/store.h"
 
@@ -50,6 +51,10 @@ void print_steps() {
 int list() {
   print_entries("methods", MethodRegistry::get());
   print_steps();
+  print_entries("number formats (quantization: [{weights: {format: ...}, activations: {format: ...}}])",
+                FormatRegistry::get());
+  std::cout << "keys of a quantization\n";
+  for (const std::string& line : quantization_help()) std::cout << "  " << line << "\n";
   print_entries("tasks (evaluation: [{task: ...}])", TaskRegistry::get());
   print_entries("calibration presets", CalibrationPresets::get());
   print_entries("report formats", RendererRegistry::get());
@@ -62,7 +67,9 @@ int list() {
 // "4 bits: awq_scale + awq_clip + minmax + rtn"
 std::string chain_text(const Json& cell) {
   if (cell["method"].is_null()) return full_precision_name;
-  std::string text = cell["quantization"]["weights"]["bits"].dump() + " bits:";
+  const Json& weights = cell["quantization"]["weights"];
+  const std::string format = weights["format"];
+  std::string text = format == "int" ? weights["bits"].dump() + " bits:" : format + ":";
   const char* join = " ";
   for (const Json& step : cell["method"]["steps"]) {
     text += join + step["step"].get<std::string>();

@@ -93,7 +93,7 @@ std::string score(Resources& resources, const Json& unit, const Heartbeat& heart
     throw UserError({evaluation->spec.path, 0, ""}, "changed since the run began, or differs between hosts");
   const at::ScalarType dtype = unit["dtype"] == "bfloat16" ? at::kBFloat16 : at::kFloat;
   if (unit["block_by_block"]) give_back_freed_memory();
-  const DecoderModel& model = resources.model(dir, artifact, dtype);
+  const DecoderModel& model = resources.model(dir, artifact, dtype, unit["running"]);
   const bool compares = TaskRegistry::get().find(evaluation->spec.task)->against_full_precision;
   std::optional<DecoderModel> reference;  // its blocks are never kept
   if (compares && !artifact.empty())

@@ -239,6 +239,10 @@ Experiment read_experiment(YamlDocument document, const ExperimentOptions& optio
     if (e.methods[i].needs_calibration() && e.calibration.empty())
       throw UserError(document.where("methods[" + std::to_string(i) + "]"),
                       "'" + e.methods[i].name + "' needs calibration data: add calibration");
+  for (size_t i = 0; i < e.quantization.size(); ++i)
+    if (e.quantization[i].activations.fixed && e.calibration.empty())
+      throw UserError(document.where("quantization[" + std::to_string(i) + "].activations"),
+                      "static: true takes ranges from calibration data: add calibration");
   e.include = read_rules(document, e, "include");
   e.exclude = read_rules(document, e, "exclude");
   if (document.value.contains("title"))

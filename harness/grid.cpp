@@ -69,9 +69,10 @@ Json describe(const Experiment& e, const Position& p) {
   d["compute_dtype"] = e.compute_dtype;
   d["threads"] = e.threads;
   d["quantization"] = p.quantization ? to_json(e.quantization[*p.quantization]) : Json();
-  d["method"] = p.method ? to_json(e.methods[*p.method]) : Json();
+  const bool calibrated = p.method && reads_calibration(e.methods[*p.method], e.quantization[*p.quantization]);
+  d["method"] = p.method ? to_json(e.methods[*p.method], calibrated) : Json();
   d["calibration"] = nullptr;
-  if (p.method && e.methods[*p.method].needs_calibration()) {
+  if (calibrated) {
     const CalibrationEntry& c = e.calibration[*p.calibration];
     d["calibration"] = {{"corpus", c.corpus},
                         {"split", c.split},

@@ -9,19 +9,6 @@
 
 namespace ptq {
 
-void check_spec_fits(const QuantSpec& spec, const Checkpoint& checkpoint, const Where& where) {
-  const ModelConfig& c = checkpoint.config();
-  const std::pair<const char*, int64_t> rows[] = {
-      {"q_proj, k_proj, v_proj, gate_proj, up_proj", c.hidden_size},
-      {"o_proj", c.heads * c.head_dim},
-      {"down_proj", c.intermediate_size}};
-  for (const auto& [names, columns] : rows) try {
-      group_columns(spec.weights, columns, names);
-    } catch (const UserError& e) {
-      throw UserError(where, e.message() + " (model " + checkpoint.dir() + ")");
-    }
-}
-
 std::vector<Score> score_batches(const DecoderModel& model, const std::vector<Request>& requests,
                                  const std::vector<Batch>& batches, size_t begin, size_t end,
                                  bool block_by_block, const std::function<void(double)>& share,

@@ -15,9 +15,6 @@
 
 namespace ptq {
 
-// Checks what can be known before: that the groups divide each linear's rows. Throws UserError at `where`.
-void check_spec_fits(const QuantSpec& spec, const Checkpoint& checkpoint, const Where& where);
-
 // Scores of the requests of batches [begin, end), in order of the batches' lists. block_by_block: with one
 // block in memory at a time (evaluators/scorer.h). `reference` (or nullptr): what tasks against full
 // precision compare with. Throws when a score is not a number.

@@ -4,7 +4,7 @@
 #include <filesystem>
 #include <map>
 
-#include "harness/pipeline.h"
+#include "harness/spec_fits.h"
 #include "results/cell_key.h"
 
 namespace ptq {
@@ -79,8 +79,8 @@ Json quantize_description(const Experiment& e, const Cell& cell) {
   const Position& p = cell.first;
   Json payload = {{"dir", e.models[p.model].dir},
                   {"threads", e.threads},
-                  {"method", to_json(e.methods[*p.method])},
-                  {"quantization", to_json(e.quantization[*p.quantization])},
+                  {"method", cell.description["method"]},
+                  {"quantization", to_json(e.quantization[*p.quantization].stored())},
                   {"calibration", nullptr}};
   if (!cell.description["calibration"].is_null())
     payload["calibration"] = to_json(e.calibration[*p.calibration].spec, e.seeds[p.seed]);
@@ -112,7 +112,10 @@ std::vector<PlannedCell> plan_cells(const Experiment& e, const std::vector<Cell>
     std::string model_key = row.checkpoint_digest;
     if (p.method) {
       const QuantSpec& spec = e.quantization[*p.quantization];
-      check_spec_fits(spec, *checkpoint, {e.file, 0, "quantization '" + spec.name + "'"});
+      const Where where = {e.file, 0, "quantization '" + spec.name + "'"};
+      check_spec_fits(spec, checkpoint->config(), where, "model " + checkpoint->dir());
+      check_method_fits(e.methods[*p.method], spec, where);
+      if (spec.activations.quantized() || spec.kv_cache.quantized()) planned.running = to_json(spec);
       planned.quantize = quantize_description(e, cell);
       if (!planned.quantize["calibration"].is_null())
         row.calibration_digest = resources.calibration(dir, planned.quantize["calibration"])->digest;
@@ -127,11 +130,11 @@ std::vector<PlannedCell> plan_cells(const Experiment& e, const std::vector<Cell>
       model_key = row.quantize_key;
     }
     const TaskEntry* task = TaskRegistry::get().find(planned.evaluation->spec.task);
-    row.key = unit_key("evaluate",
-                       {{"task", planned.evaluation->spec.task},
-                        {"version", task->version},
-                        {"evaluation", cell.description["evaluation"]}},
-                       numerics(e.compute_dtype, e.threads, resources.device().gpu),
+    Json parameters = {{"task", planned.evaluation->spec.task},
+                       {"version", task->version},
+                       {"evaluation", cell.description["evaluation"]}};
+    if (!planned.running.is_null()) parameters["running"] = planned.running;
+    row.key = unit_key("evaluate", parameters, numerics(e.compute_dtype, e.threads, resources.device().gpu),
                        {model_key, row.checkpoint_digest, row.evaluation_digest});
     result.push_back(std::move(planned));
   }
@@ -200,6 +203,7 @@ Plan plan_units(const std::vector<PlannedCell>& cells,
       unit.payload = canonical({{"op", "score"},
                                 {"dir", planned.dir},
                                 {"artifact", planned.artifact},
+                                {"running", planned.running},
                                 {"threads", planned.row.cell["threads"]},
                                 {"dtype", planned.row.cell["compute_dtype"]},
                                 {"evaluation", to_json(planned.evaluation->spec)},

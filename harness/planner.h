@@ -23,6 +23,7 @@ struct PlannedCell {
   std::string dir;  // of the model
   CellRow row;
   std::shared_ptr<const PreparedEvaluation> evaluation;
+  Json running;   // what the evaluated model rounds while it runs (models/decoder.h); null: nothing
   Json quantize;  // its quantization: dir, threads, method, quantization, calibration; null: full precision
   std::string artifact;             // path of the overlay; "": full precision
   int64_t parameters = 0;           // of the model

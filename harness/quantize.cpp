@@ -7,6 +7,8 @@
 #include <filesystem>
 #include <map>
 
+#include "algorithms/activation_ranges.h"
+#include "algorithms/allocation.h"
 #include "algorithms/sequence_parts.h"
 #include "algorithms/statistics.h"
 #include "core/error.h"
@@ -34,7 +36,7 @@ void check_finite(DecoderBlock& block) {
 }
 
 // What differs between the checkpoint's block and the one that the steps left.
-Overlay difference(DecoderBlock before, DecoderBlock& after) {
+Overlay difference(DecoderBlock before, DecoderBlock& after, const QuantSpec& spec) {
   Overlay overlay;
   const std::string prefix = "model.layers." + std::to_string(before.index) + ".";
   const auto keep = [&](const std::string& name, const at::Tensor& old_value, const at::Tensor& new_value) {
@@ -46,8 +48,12 @@ Overlay difference(DecoderBlock before, DecoderBlock& after) {
   const auto old_linears = before.linears(), new_linears = after.linears();
   for (size_t i = 0; i < new_linears.size(); ++i) {
     Linear& linear = *new_linears[i];
-    PTQ_CHECK(linear.quantized != nullptr, linear.name + " was left without a grid");
-    overlay.linears[linear.name] = *linear.quantized;
+    if (spec.weights_of(linear.name, after.index).quantized()) {
+      PTQ_CHECK(linear.quantized != nullptr, linear.name + " was left without a grid");
+      overlay.linears[linear.name] = *linear.quantized;
+    } else {  // transforms change what is not rounded as well
+      keep(linear.name + ".weight", old_linears[i]->weight_OI, linear.weight_OI);
+    }
     keep(linear.name + ".bias", old_linears[i]->bias_O, linear.bias_O);
   }
   return overlay;
@@ -57,7 +63,7 @@ Overlay difference(DecoderBlock before, DecoderBlock& after) {
 struct Branch {
   DecoderBlock block;
   std::map<std::string, QuantGrid> grids;
-  std::function<QuantGrid(const at::Tensor&)> fit_group;
+  std::function<QuantGrid(const at::Tensor&, const WeightSpec&)> fit_group;
   std::vector<LayerMetric> metrics;
   BlockStatistics* shared = nullptr;
 };
@@ -84,14 +90,12 @@ class ModelQuantizer {
         share_(share),
         device_(device),
         layers_(model_.config().layers),
-        calibrated_(jobs.front().method.needs_calibration()),
+        calibrated_(reads_calibration(jobs.front().method, jobs.front().spec)),
         prefix_(calibrated_ && jobs.front().method.input == InputStream::quantized_prefix) {
     PTQ_CHECK(!prefix_ || jobs.size() == 1, "jobs on the quantized prefix share nothing");
     for (const QuantizeJob& job : jobs) {
       JobState state{
           .parts = {job.artifact, job.key}, .steps = job.method.make_steps(), .step_keys = {}, .error = {}};
-      for (const StepConfig& step : job.method.steps)
-        state.step_keys.push_back(canonical({step.step, step.options, to_json(job.spec)}));
       for (const auto& step : state.steps) targets_ = targets_ || step->needs_targets();
       states_.push_back(std::move(state));
     }
@@ -105,6 +109,7 @@ class ModelQuantizer {
 
   std::vector<QuantizeResult> run() {
     if (calibrated_) together([&] { embed(); });
+    for (size_t j = 0; j < jobs_.size(); ++j) states_[j].error = agreed([&] { resolve(j); });
     count_finished();
     for (int64_t index = 0; index < layers_; ++index) {
       quantize_block_of_all(index);
@@ -116,6 +121,22 @@ class ModelQuantizer {
   }
 
  private:
+  // Bits that are chosen by the weights become rules, one a linear. Chains share steps by what they then are.
+  void resolve(size_t job) {
+    QuantSpec& spec = jobs_[job].spec;
+    if (spec.allocation.wanted()) {
+      const std::vector<WeightRule> rules = allocate(spec, layers_, [this](int64_t index) {
+        share_(0);
+        return model_.load_block(index).to(at::kFloat);
+      });
+      spec.layers.insert(spec.layers.begin(), rules.begin(), rules.end());  // the user's own hold
+    }
+    QuantSpec of_weights = spec;  // what steps read
+    of_weights.activations = {};
+    for (const StepConfig& step : jobs_[job].method.steps)
+      states_[job].step_keys.push_back(canonical({step.step, step.options, to_json(of_weights)}));
+  }
+
   void embed() {
     for (int64_t n = sequences_.first; n < sequences_.last; ++n) {
       const at::Tensor ids_1T = ids_tensor(calibration_.ids_NT[static_cast<size_t>(n)]).to(device_);
@@ -212,7 +233,7 @@ class ModelQuantizer {
         run_one(members.front(), depth, next);
         for (const size_t j : members) {
           if (depth + 1 < states_[j].steps.size()) further.push_back(j);
-          else finish_block(states_[j], next);
+          else finish_block(j, next);
         }
       });
       if (!error.empty()) {
@@ -225,21 +246,25 @@ class ModelQuantizer {
     }
   }
 
+  BlockTask task_of(size_t job, Branch& branch) const {
+    return {.block = branch.block,
+            .spec = jobs_[job].spec,
+            .inputs_TD = stream_TD_,
+            .context = context_,
+            .metrics = std::move(branch.metrics),
+            .heartbeat = [this] { share_(begun()); },
+            .grids = std::move(branch.grids),
+            .fit_group = branch.fit_group,
+            .targets_TD = targets_ ? &outputs_TD_ : nullptr,
+            .seed = seed_,
+            .team = team_,
+            .share = sequences_,
+            .shared = branch.shared,
+            .keep = [this](const at::Tensor& state) { return keep(state); }};
+  }
+
   void run_one(size_t job, size_t depth, Branch& branch) {
-    BlockTask task{.block = branch.block,
-                   .spec = jobs_[job].spec,
-                   .inputs_TD = stream_TD_,
-                   .context = context_,
-                   .metrics = std::move(branch.metrics),
-                   .heartbeat = [this] { share_(begun()); },
-                   .grids = std::move(branch.grids),
-                   .fit_group = branch.fit_group,
-                   .targets_TD = targets_ ? &outputs_TD_ : nullptr,
-                   .seed = seed_,
-                   .team = team_,
-                   .share = sequences_,
-                   .shared = branch.shared,
-                   .keep = [this](const at::Tensor& state) { return keep(state); }};
+    BlockTask task = task_of(job, branch);
     run_step(*states_[job].steps[depth], task);
     branch.metrics = std::move(task.metrics);
     branch.grids = std::move(task.grids);
@@ -248,15 +273,26 @@ class ModelQuantizer {
   }
 
   // The first member keeps it.
-  void finish_block(JobState& state, Branch& branch) {
-    if (team_.rank() != 0) return;
+  void finish_block(size_t job, Branch& branch) {
+    const QuantSpec& spec = jobs_[job].spec;
     BlockRecord record{.metrics = branch.metrics};
+    Branch measured = branch;
+    std::map<std::string, at::Tensor> ranges;
+    if (spec.activations.fixed) ranges = fixed_range_tensors(task_of(job, measured), spec.activations);
+    if (team_.rank() != 0) return;
     for (const Linear* linear : branch.block.linears()) {
       const auto count = static_cast<double>(linear->weight_OI.numel());
-      record.bits += linear->bits_per_weight() * count;
+      const double bits =
+          linear->quantized
+              ? linear->bits_per_weight()
+              : 8.0 * static_cast<double>(checkpoint_->tensor(linear->name + ".weight").element_size());
+      record.bits += bits * count;
       record.weights += count;
+      if (spec.mixed()) record.metrics.push_back({linear->name, "bits", bits});
     }
-    state.parts.write(index_, difference(original_, branch.block), record);
+    Overlay overlay = difference(original_, branch.block, spec);
+    overlay.tensors.merge(ranges);
+    states_[job].parts.write(index_, overlay, record);
   }
 
   std::vector<at::Tensor> forward(const DecoderBlock& block, const std::vector<at::Tensor>& inputs_TD) const {
@@ -328,7 +364,7 @@ class ModelQuantizer {
 
   std::shared_ptr<const Checkpoint> checkpoint_;
   DecoderModel model_;
-  const std::vector<QuantizeJob>& jobs_;
+  std::vector<QuantizeJob> jobs_;
   const CalibrationSet& calibration_;
   uint64_t seed_;
   const Team& team_;

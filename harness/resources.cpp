@@ -95,14 +95,16 @@ std::shared_ptr<const PreparedEvaluation> Resources::evaluation(const std::strin
 }
 
 const DecoderModel& Resources::model(const std::string& dir, const std::string& overlay_path,
-                                     at::ScalarType dtype) {
-  const std::string key = dir + "\n" + overlay_path + "\n" + at::toString(dtype);
+                                     at::ScalarType dtype, const Json& running) {
+  const std::string key = dir + "\n" + overlay_path + "\n" + at::toString(dtype) + "\n" + canonical(running);
   if (key != model_key_) {
     model_.reset();  // before the next one is loaded: two would not fit where one does
     model_key_.clear();
     std::shared_ptr<const OverlayFile> overlay;
     if (!overlay_path.empty()) overlay = OverlayFile::open(overlay_path);
-    model_ = std::make_unique<DecoderModel>(checkpoint(dir), dtype, std::move(overlay));
+    model_ = std::make_unique<DecoderModel>(
+        checkpoint(dir), dtype, std::move(overlay),
+        running.is_null() ? QuantSpec{} : quant_spec_from_json(running, "running"));
     model_key_ = key;
   }
   return *model_;

@@ -7,6 +7,7 @@
 #include "models/linear_tiles.h"
 #include "models/overlay.h"
 #include "models/rope.h"
+#include "quant/activation.h"
 
 namespace ptq {
 namespace {
@@ -23,15 +24,16 @@ void follow(at::Tensor& weight, const at::Tensor& input) {
 }  // namespace
 
 DecoderModel::DecoderModel(std::shared_ptr<const Checkpoint> checkpoint, at::ScalarType compute_dtype,
-                           std::shared_ptr<const Overlay> overlay)
-    : checkpoint_(std::move(checkpoint)), dtype_(compute_dtype), overlay_(std::move(overlay)) {
+                           std::shared_ptr<const Overlay> overlay, const QuantSpec& running)
+    : checkpoint_(std::move(checkpoint)), dtype_(compute_dtype), overlay_(std::move(overlay)), running_(running) {
   PTQ_CHECK(dtype_ == at::kFloat || dtype_ == at::kBFloat16, "compute dtype must be float32 or bfloat16");
   blocks_.resize(config().layers);
 }
 
 DecoderModel::DecoderModel(std::shared_ptr<const Checkpoint> checkpoint, at::ScalarType compute_dtype,
-                           std::shared_ptr<const OverlayFile> file)
-    : DecoderModel(std::move(checkpoint), compute_dtype, file ? std::make_shared<const Overlay>(file->rest()) : nullptr) {
+                           std::shared_ptr<const OverlayFile> file, const QuantSpec& running)
+    : DecoderModel(std::move(checkpoint), compute_dtype, file ? std::make_shared<const Overlay>(file->rest()) : nullptr,
+                   running) {
   overlay_file_ = std::move(file);
 }
 
@@ -80,7 +82,28 @@ DecoderBlock DecoderModel::load_block(int64_t index) const {
   block.gate = linear("mlp.gate_proj", c.mlp_bias);
   block.up = linear("mlp.up_proj", c.mlp_bias);
   block.down = linear("mlp.down_proj", c.mlp_bias);
+  set_running(block, overlay.get());
   return block;
+}
+
+void DecoderModel::set_running(DecoderBlock& block, const Overlay* overlay) const {
+  block.kv_cache = running_.kv_cache;
+  const ActivationSpec& spec = running_.activations;
+  if (!spec.quantized()) return;
+  for (const SubsetKind kind : all_subsets) {
+    bool wanted = !running_.weights.quantized();
+    for (const Linear* linear : block.subset(kind)) wanted |= running_.weights_of(linear->name, block.index).quantized();
+    if (!wanted) continue;
+    std::shared_ptr<const ActivationQuantizer>& quantizer = block.input_quantizers[size_t(kind)];
+    if (!spec.fixed) {
+      quantizer = std::make_shared<const ActivationQuantizer>(spec);
+      continue;
+    }
+    const std::string scale = input_scale_name(block.index, kind), zero = input_zero_name(block.index, kind);
+    if (!overlay || !overlay->tensors.count(scale) || !overlay->tensors.count(zero))
+      throw UserError({"", 0, scale}, "is not in the quantized model, which was made without fixed ranges of activations");
+    quantizer = std::make_shared<const ActivationQuantizer>(spec, overlay->tensors.at(scale), overlay->tensors.at(zero));
+  }
 }
 
 const DecoderBlock& DecoderModel::block(int64_t index) const {

@@ -16,6 +16,7 @@
 
 namespace ptq {
 
+class ActivationQuantizer;  // quant/activation.h
 class KvCache;       // models/kv_cache.h
 class OverlayFile;   // models/overlay.h
 struct RopeTable;    // models/rope.h: cos/sin rows by position
@@ -44,6 +45,9 @@ struct DecoderBlock {
   double norm_eps = 0;
   at::Tensor input_norm_D, post_norm_D;  // RMSNorm weights
   Linear q, k, v, o, gate, up, down;
+  // How the model rounds while it runs; unset in blocks that are calibrated. [subset], of its input, after on_subset_input saw it.
+  std::array<std::shared_ptr<const ActivationQuantizer>, 4> input_quantizers;
+  KvCacheSpec kv_cache{};  // models/kv_quantizer.h
 
   at::Tensor forward(const at::Tensor& h_BTD, const ForwardContext& ctx) const;
   // The two halves of forward without the residual: the "inspect modules" of transform searches.
@@ -57,8 +61,14 @@ struct DecoderBlock {
 
   std::vector<Linear*> linears();  // q k v o gate up down
   std::vector<Linear*> subset(SubsetKind kind);
+  // What the subset's linears read: x, announced to on_subset_input, then rounded.
+  at::Tensor linear_input(SubsetKind kind, const at::Tensor& x_BTI, const ForwardContext& ctx) const;
   DecoderBlock to(at::ScalarType dtype) const;  // a copy whose weights have this dtype (shared where they have it already)
 };
+
+// Names of the tensors that an overlay keeps fixed ranges under: [1, 1] or [1, I].
+std::string input_scale_name(int64_t block, SubsetKind kind);
+std::string input_zero_name(int64_t block, SubsetKind kind);
 
 // Weights that replace the checkpoint's: a quantized model as an overlay of it (models/overlay.h reads and writes them).
 struct Overlay {
@@ -70,10 +80,11 @@ class DecoderModel {
  public:
   // compute_dtype: kFloat or kBFloat16. Blocks are loaded when asked for; a weight stored in compute_dtype is a view of the mapping.
   DecoderModel(std::shared_ptr<const Checkpoint> checkpoint, at::ScalarType compute_dtype,
-               std::shared_ptr<const Overlay> overlay = nullptr);
-  // The overlay's blocks are unpacked when they are loaded.
+               std::shared_ptr<const Overlay> overlay = nullptr, const QuantSpec& running = {});
+  // The overlay's blocks are unpacked when they are loaded. `running`: what is rounded while the model runs, inputs of linears that
+  // the spec quantizes (all, where it leaves the weights as they are) and the KV cache; fixed ranges are the overlay's.
   DecoderModel(std::shared_ptr<const Checkpoint> checkpoint, at::ScalarType compute_dtype,
-               std::shared_ptr<const OverlayFile> file);
+               std::shared_ptr<const OverlayFile> file, const QuantSpec& running = {});
 
   const ModelConfig& config() const { return checkpoint_->config(); }
   const Checkpoint& checkpoint() const { return *checkpoint_; }
@@ -95,10 +106,12 @@ class DecoderModel {
   at::ScalarType dtype_;
   std::shared_ptr<const Overlay> overlay_;  // of a file: what is of no block
   std::shared_ptr<const OverlayFile> overlay_file_;
+  QuantSpec running_;
   mutable std::vector<std::unique_ptr<DecoderBlock>> blocks_;
   mutable at::Tensor embedding_VD_, head_VD_, final_norm_D_;
   mutable std::shared_ptr<const RopeTable> rope_;
   at::Tensor load(const std::string& name, const Overlay* overlay) const;
+  void set_running(DecoderBlock& block, const Overlay* overlay) const;
 };
 
 // Greedy continuation through the KV cache: at most `count` ids after `ids`, ending at `stop_id` (kept out of the result) when >= 0.

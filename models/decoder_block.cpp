@@ -3,16 +3,11 @@
 #include "models/decoder.h"
 #include "models/kernels.h"
 #include "models/kv_cache.h"
+#include "models/kv_quantizer.h"
 #include "models/rope.h"
+#include "quant/activation.h"
 
 namespace ptq {
-namespace {
-
-void announce(const ForwardContext& ctx, SubsetKind kind, const at::Tensor& x_BTI) {
-  if (ctx.on_subset_input) ctx.on_subset_input(kind, x_BTI);
-}
-
-}  // namespace
 
 const char* subset_name(SubsetKind kind) {
   switch (kind) {
@@ -24,32 +19,52 @@ const char* subset_name(SubsetKind kind) {
   return "";
 }
 
+std::string input_scale_name(int64_t block, SubsetKind kind) {
+  return "model.layers." + std::to_string(block) + "." + subset_name(kind) + ".input_scale";
+}
+std::string input_zero_name(int64_t block, SubsetKind kind) {
+  return "model.layers." + std::to_string(block) + "." + subset_name(kind) + ".input_zero";
+}
+
+at::Tensor DecoderBlock::linear_input(SubsetKind kind, const at::Tensor& x_BTI, const ForwardContext& ctx) const {
+  if (ctx.on_subset_input) ctx.on_subset_input(kind, x_BTI);
+  const auto& quantizer = input_quantizers[size_t(kind)];
+  if (!quantizer) return x_BTI;
+  if (ctx.cache && ctx.cache->rows_are_sequences())  // as many batch rows of one token
+    return (*quantizer)(x_BTI.transpose(0, 1)).transpose(0, 1);
+  return ctx.forest ? (*quantizer)(x_BTI, ctx.forest->trees) : (*quantizer)(x_BTI);
+}
+
 at::Tensor DecoderBlock::input_norm(const at::Tensor& h_BTD) const { return rms_norm(h_BTD, input_norm_D, norm_eps); }
 at::Tensor DecoderBlock::post_norm(const at::Tensor& h_BTD) const { return rms_norm(h_BTD, post_norm_D, norm_eps); }
 
-at::Tensor DecoderBlock::o_input(const at::Tensor& x_BTD, const ForwardContext& ctx) const {
+at::Tensor DecoderBlock::o_input(const at::Tensor& normed_BTD, const ForwardContext& ctx) const {
   PTQ_CHECK(ctx.rope != nullptr, "no rope table in the context");
-  const int64_t batch = x_BTD.size(0), tokens = x_BTD.size(1);
-  announce(ctx, SubsetKind::qkv, x_BTD);
+  const int64_t batch = normed_BTD.size(0), tokens = normed_BTD.size(1);
+  const at::Tensor x_BTD = linear_input(SubsetKind::qkv, normed_BTD, ctx);
   at::Tensor q_BTHE = q.forward(x_BTD).view({batch, tokens, heads, head_dim});
   at::Tensor k_BSKE = k.forward(x_BTD).view({batch, tokens, kv_heads, head_dim});
   at::Tensor v_BSKE = v.forward(x_BTD).view({batch, tokens, kv_heads, head_dim});
   q_BTHE = apply_rope_fresh(q_BTHE, *ctx.rope, ctx.position_offset);
   k_BSKE = apply_rope_fresh(k_BSKE, *ctx.rope, ctx.position_offset);
+  const bool kivi = kv_cache.quantized() && kv_cache.kivi();
+  if (kv_cache.quantized() && !kivi) {
+    k_BSKE = quantize_kv(k_BSKE, kv_cache);
+    v_BSKE = quantize_kv(v_BSKE, kv_cache);
+  }
   PTQ_CHECK(!ctx.forest || (!ctx.cache && ctx.position_offset == 0), "a forest with a cache");
-  const at::Tensor y_BTHE = ctx.cache    ? ctx.cache->attend(index, q_BTHE, k_BSKE, v_BSKE, sliding_window)
-                            : ctx.forest ? forest_attention(q_BTHE, k_BSKE, v_BSKE, sliding_window, *ctx.forest)
-                                         : causal_attention(q_BTHE, k_BSKE, v_BSKE, sliding_window);
-  const at::Tensor y_BTI = y_BTHE.reshape({batch, tokens, heads * head_dim});
-  announce(ctx, SubsetKind::o, y_BTI);
-  return y_BTI;
+  const KvCacheSpec* const kivi_spec = kivi ? &kv_cache : nullptr;
+  const at::Tensor y_BTHE =
+      ctx.cache    ? ctx.cache->attend(index, q_BTHE, k_BSKE, v_BSKE, sliding_window, kivi_spec)
+      : kivi       ? kivi_attention(q_BTHE, k_BSKE, v_BSKE, sliding_window, kv_cache, ctx.forest.get())
+      : ctx.forest ? forest_attention(q_BTHE, k_BSKE, v_BSKE, sliding_window, *ctx.forest)
+                   : causal_attention(q_BTHE, k_BSKE, v_BSKE, sliding_window);
+  return linear_input(SubsetKind::o, y_BTHE.reshape({batch, tokens, heads * head_dim}), ctx);
 }
 
-at::Tensor DecoderBlock::down_input(const at::Tensor& x_BTD, const ForwardContext& ctx) const {
-  announce(ctx, SubsetKind::gate_up, x_BTD);
-  const at::Tensor y_BTI = silu_mul_fresh(gate.forward(x_BTD), up.forward(x_BTD));
-  announce(ctx, SubsetKind::down, y_BTI);
-  return y_BTI;
+at::Tensor DecoderBlock::down_input(const at::Tensor& normed_BTD, const ForwardContext& ctx) const {
+  const at::Tensor x_BTD = linear_input(SubsetKind::gate_up, normed_BTD, ctx);
+  return linear_input(SubsetKind::down, silu_mul_fresh(gate.forward(x_BTD), up.forward(x_BTD)), ctx);
 }
 
 at::Tensor DecoderBlock::attention(const at::Tensor& x_BTD, const ForwardContext& ctx) const {

@@ -4,6 +4,7 @@
 
 #include "core/error.h"
 #include "models/attention.h"
+#include "models/kv_quantizer.h"
 
 namespace ptq {
 namespace {
@@ -33,17 +34,18 @@ std::pair<at::Tensor, at::Tensor> KvCache::append(int64_t layer, const at::Tenso
 }
 
 at::Tensor KvCache::attend(int64_t layer, const at::Tensor& q_BTHE, const at::Tensor& k_BTKE,
-                           const at::Tensor& v_BTKE, int64_t window) {
+                           const at::Tensor& v_BTKE, int64_t window, const KvCacheSpec* kivi) {
   const auto [k_BSKE, v_BSKE] = append(layer, k_BTKE, v_BTKE);
+  if (kivi) return kivi_attention(q_BTHE, k_BSKE, v_BSKE, window, *kivi, nullptr);
   return causal_attention(q_BTHE, k_BSKE, v_BSKE, window);
 }
 
 at::Tensor KvRows::attend(int64_t layer, const at::Tensor& q_1RHE, const at::Tensor& k_1RKE,
-                          const at::Tensor& v_1RKE, int64_t window) {
+                          const at::Tensor& v_1RKE, int64_t window, const KvCacheSpec* kivi) {
   at::Tensor y_1RHE = at::zeros(q_1RHE.sizes(), q_1RHE.options());
   for (size_t r = 0; r < sequences_.size(); ++r) {
     const auto row = [&](const at::Tensor& all) { return all.narrow(1, static_cast<int64_t>(r), 1); };
-    row(y_1RHE).copy_(sequences_[r]->attend(layer, row(q_1RHE), row(k_1RKE), row(v_1RKE), window));
+    row(y_1RHE).copy_(sequences_[r]->attend(layer, row(q_1RHE), row(k_1RKE), row(v_1RKE), window, kivi));
   }
   return y_1RHE;
 }

@@ -7,6 +7,8 @@
 #include <utility>
 #include <vector>
 
+#include "quant/spec.h"
+
 namespace ptq {
 
 class KvCache {
@@ -22,9 +24,12 @@ class KvCache {
   // before + T. Amortized O(T). The batch must stay the same over a cache's life.
   std::pair<at::Tensor, at::Tensor> append(int64_t layer, const at::Tensor& k_BTKE, const at::Tensor& v_BTKE);
 
-  // What q [B, T, H, E], the newest tokens, see of all tokens, k and v of theirs appended: [B, T, H, E].
+  // What q [B, T, H, E], the newest tokens, see of all tokens, k and v of theirs appended: [B, T, H, E]. With
+  // `kivi` as a cache rounds that keeps them by this spec (models/kv_quantizer.h).
   virtual at::Tensor attend(int64_t layer, const at::Tensor& q_BTHE, const at::Tensor& k_BTKE,
-                            const at::Tensor& v_BTKE, int64_t window);
+                            const at::Tensor& v_BTKE, int64_t window, const KvCacheSpec* kivi = nullptr);
+  // Whether the tokens of one batch row belong to several sequences, one each.
+  virtual bool rows_are_sequences() const { return false; }
 
  private:
   struct Entry {
@@ -41,7 +46,8 @@ class KvRows : public KvCache {
  public:
   explicit KvRows(std::vector<KvCache*> sequences) : KvCache(0), sequences_(std::move(sequences)) {}
   at::Tensor attend(int64_t layer, const at::Tensor& q_1RHE, const at::Tensor& k_1RKE,
-                    const at::Tensor& v_1RKE, int64_t window) override;
+                    const at::Tensor& v_1RKE, int64_t window, const KvCacheSpec* kivi = nullptr) override;
+  bool rows_are_sequences() const override { return true; }
 
  private:
   std::vector<KvCache*> sequences_;

@@ -7,14 +7,22 @@
 
 // Layout: one safetensors file with
 //   linear/<name>/codes   uint8 [O, bytes of a packed row]         linear/<name>/scale, zero   float32 [O, G]
+//                         (of ScaleFormat::power_of_two and e4m3: their codes, uint8 [O, G], no zeros; e4m3 also
+//                         tensor_scale, float32 [1])
 //   linear/<name>/groups  int64 [I], only where groups are not consecutive columns
 //   tensor/<full name>    a replaced tensor, in its own dtype
-// and metadata: format, linears (JSON: bits, columns, columns_per_group, qmin, qmax of each), checksum, and the caller's.
+// and metadata: format, linears (JSON: bits, columns, columns_per_group, qmin, qmax of each; of elements that are not whole numbers
+// also element: [exponent bits, mantissa bits, bias, max]; of scales that are codes scale_format and scale_bits), checksum, and the
+// caller's.
 
 namespace ptq {
 namespace {
 
 const char* const format_name = "harness-overlay-1";
+const char* scale_format_name(ScaleFormat format) {
+  return format == ScaleFormat::e4m3 ? "e4m3" : format == ScaleFormat::power_of_two ? "power_of_two" : "real";
+}
+
 const char* const reserved[] = {"format", "linears", "checksum"};
 
 // SHA-256 over every tensor (name, dtype, shape, bytes) and the metadata but the checksum itself.
@@ -55,8 +63,18 @@ class Reader {
   QuantizedWeight weight(const std::string& name, const Json& about) const {
     const std::string prefix = "linear/" + name + "/";
     QuantizedWeight result;
+    QuantGrid& grid = result.grid;
     int64_t columns = 0, width = 0;
     try {
+      if (about.contains("element")) {
+        const Json& e = about["element"];
+        grid.element = {e.at(0).get<int>(), e.at(1).get<int>(), e.at(2).get<int>(), e.at(3).get<float>()};
+      }
+      const std::string scale_format = about.value("scale_format", "real");
+      for (const ScaleFormat format : {ScaleFormat::power_of_two, ScaleFormat::e4m3})
+        if (scale_format == scale_format_name(format)) grid.scale_format = format;
+      grid.scale_bits = about.value("scale_bits", 16);
+      if (scale_format != scale_format_name(grid.scale_format)) fail(name, "has scales of an unknown format");
       result.bits = about.at("bits");
       result.grid.qmin = about.at("qmin");
       result.grid.qmax = about.at("qmax");
@@ -69,10 +87,19 @@ class Reader {
     if (!file_.contains(prefix + "codes") || !file_.contains(prefix + "scale")) fail(name, "is missing from the overlay");
     const int64_t rows = file_.tensor(prefix + "codes").size(0);
     const at::Tensor packed = tensor(prefix + "codes", at::kByte, {rows, (columns * result.bits + 7) / 8});
-    const int64_t groups = file_.tensor(prefix + "scale").size(-1);
+    const at::Tensor scale = file_.tensor(prefix + "scale");
+    const int64_t groups = scale.size(-1), scale_rows = scale.size(0) == 1 ? 1 : rows;
     result.codes_OI = unpack_codes(packed, result.bits, columns);
-    result.grid.scale_OG = tensor(prefix + "scale", at::kFloat, {rows, groups}).clone();
-    result.grid.zero_OG = tensor(prefix + "zero", at::kFloat, {rows, groups}).clone();
+    if (grid.scale_format == ScaleFormat::real) {
+      grid.scale_OG = tensor(prefix + "scale", at::kFloat, {scale_rows, groups}).clone();
+      grid.zero_OG = tensor(prefix + "zero", at::kFloat, {scale_rows, groups}).clone();
+    } else {
+      if (grid.scale_format == ScaleFormat::e4m3)
+        grid.tensor_scale = tensor(prefix + "tensor_scale", at::kFloat, {1}).item<float>();
+      grid.scale_OG =
+          scales_of_codes(tensor(prefix + "scale", at::kByte, {scale_rows, groups}), grid.scale_format, grid.tensor_scale);
+      grid.zero_OG = at::zeros_like(grid.scale_OG);
+    }
     result.grid.group_of_column_I =
         width > 0 ? consecutive_groups(columns, width) : tensor(prefix + "groups", at::kLong, {columns}).clone();
     if (result.grid.group_of_column_I.min().item<int64_t>() < 0 ||
@@ -134,14 +161,25 @@ void write_overlay(const std::string& path, const Overlay& overlay, const std::m
     const std::string prefix = "linear/" + name + "/";
     const int64_t width = consecutive_width(weight.grid.group_of_column_I);
     tensors[prefix + "codes"] = pack_codes(weight.codes_OI, weight.bits);
-    tensors[prefix + "scale"] = weight.grid.scale_OG.to(at::kFloat).contiguous();
-    tensors[prefix + "zero"] = weight.grid.zero_OG.to(at::kFloat).contiguous();
+    const QuantGrid& grid = weight.grid;
+    if (grid.scale_format == ScaleFormat::real) {
+      tensors[prefix + "scale"] = grid.scale_OG.to(at::kFloat).contiguous();
+      tensors[prefix + "zero"] = grid.zero_OG.to(at::kFloat).contiguous();
+    } else {
+      tensors[prefix + "scale"] = scale_codes(grid).contiguous();
+      if (grid.scale_format == ScaleFormat::e4m3)
+        tensors[prefix + "tensor_scale"] = at::full({1}, grid.tensor_scale, at::kFloat);
+    }
     if (width == 0) tensors[prefix + "groups"] = weight.grid.group_of_column_I.to(at::kLong).contiguous();
     linears[name] = {{"bits", weight.bits},
                      {"qmin", weight.grid.qmin},
                      {"qmax", weight.grid.qmax},
                      {"columns", weight.codes_OI.size(1)},
                      {"columns_per_group", width}};
+    const ElementFormat& e = grid.element;
+    if (e.is_float()) linears[name]["element"] = {e.exponent_bits, e.mantissa_bits, e.bias, e.max};
+    if (grid.scale_format != ScaleFormat::real)
+      linears[name].update({{"scale_format", scale_format_name(grid.scale_format)}, {"scale_bits", grid.scale_bits}});
   }
   for (const auto& [name, tensor] : overlay.tensors) tensors["tensor/" + name] = tensor.contiguous();
   write_tensors(path, tensors, linears, metadata);

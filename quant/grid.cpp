@@ -3,10 +3,12 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <vector>
 
 #include "core/error.h"
+#include "quant/minifloat.h"
 #include "quant/simd.h"
 
 namespace ptq {
@@ -40,6 +42,19 @@ PTQ_SIMD_CLONES void fake_quantize_run(const float* weight, int64_t count, float
     const float x = std::min(std::max(weight[i] / scale, low), high);
     result[i] = ((x + round_magic) - round_magic) * scale;
   }
+}
+
+// The same of floating-point elements.
+PTQ_SIMD_CLONES void quantize_float_run(const float* weight, int64_t count, float scale, Minifloat element,
+                                        uint8_t* codes) {
+#pragma omp simd
+  for (int64_t i = 0; i < count; ++i) codes[i] = element.code(element.rounded(weight[i] / scale));
+}
+
+PTQ_SIMD_CLONES void fake_quantize_float_run(const float* weight, int64_t count, float scale,
+                                             Minifloat element, float* result) {
+#pragma omp simd
+  for (int64_t i = 0; i < count; ++i) result[i] = element.rounded(weight[i] / scale) * scale;
 }
 
 struct Run {  // adjacent columns of one group
@@ -85,7 +100,8 @@ void for_each_run(const QuantGrid& grid, int64_t rows, int64_t columns, const Wo
 // The operations on them are the loops', with the same bits.
 struct Spread {
   at::Tensor scale, low, high;  // low, high: qmin - zero, qmax - zero
-  Spread(const QuantGrid& grid, const at::Device& device) {
+  ElementFormat element;
+  Spread(const QuantGrid& grid, const at::Device& device) : element(grid.element) {
     const auto spread = [&](const at::Tensor& value_OG) {
       const at::Tensor value = value_OG.to(device, at::kFloat);
       return value.size(1) == 1 ? value : value.index_select(1, grid.group_of_column_I.to(device));
@@ -95,6 +111,7 @@ struct Spread {
     high = low + (grid.qmax - grid.qmin);
   }
   at::Tensor rounded(const at::Tensor& weight_OI) const {
+    if (element.is_float()) return round_to(weight_OI / scale, element);
     return at::clamp(weight_OI / scale, low, high).round_();
   }
 };
@@ -115,14 +132,19 @@ at::Tensor quantize(const at::Tensor& weight_OI, const QuantGrid& grid) {
   const at::Tensor weight = float_rows(weight_OI);
   if (!weight.is_cpu()) {
     const Spread spread(grid, weight.device());
-    return spread.rounded(weight).sub_(spread.low).to(at::kByte);
+    const at::Tensor rounded = spread.rounded(weight);
+    if (grid.element.is_float()) return encode(rounded, grid.element);
+    return rounded.sub(spread.low).to(at::kByte);
   }
+  const Minifloat element(grid.element);
   const int64_t columns = weight.size(1);
   at::Tensor codes = at::empty(weight.sizes(), at::kByte);
   const float* from = weight.const_data_ptr<float>();
   uint8_t* to = codes.mutable_data_ptr<uint8_t>();
   for_each_run(grid, weight.size(0), columns, [&](int64_t row, const Run& run, float scale, float zero) {
     const int64_t at = row * columns + run.begin;
+    if (grid.element.is_float())
+      return quantize_float_run(from + at, run.end - run.begin, scale, element, to + at);
     quantize_run(from + at, run.end - run.begin, scale, grid.qmin - zero, grid.qmax - zero, zero - grid.qmin,
                  to + at);
   });
@@ -133,6 +155,7 @@ at::Tensor dequantize(const at::Tensor& codes_OI, const QuantGrid& grid) {
   PTQ_CHECK(codes_OI.dim() == 2 && codes_OI.scalar_type() == at::kByte);
   if (!codes_OI.is_cpu()) {
     const Spread spread(grid, codes_OI.device());
+    if (grid.element.is_float()) return decode(codes_OI, grid.element).mul_(spread.scale);
     return codes_OI.to(at::kFloat).add_(spread.low).mul_(spread.scale);
   }
   const at::Tensor codes = codes_OI.contiguous();
@@ -140,8 +163,14 @@ at::Tensor dequantize(const at::Tensor& codes_OI, const QuantGrid& grid) {
   at::Tensor weight = at::empty(codes.sizes(), at::kFloat);
   const uint8_t* from = codes.const_data_ptr<uint8_t>();
   float* to = weight.mutable_data_ptr<float>();
+  const bool is_float = grid.element.is_float();
+  const std::array<float, 256> values = is_float ? minifloat_values(grid.element) : std::array<float, 256>{};
   for_each_run(grid, codes.size(0), columns, [&](int64_t row, const Run& run, float scale, float zero) {
     const int64_t at = row * columns + run.begin;
+    if (is_float) {
+      for (int64_t i = at; i < at + run.end - run.begin; ++i) to[i] = values[from[i]] * scale;
+      return;
+    }
     dequantize_run(from + at, run.end - run.begin, scale, zero - grid.qmin, to + at);
   });
   return weight;
@@ -157,18 +186,38 @@ at::Tensor fake_quantize(const at::Tensor& weight_OI, const QuantGrid& grid) {
   at::Tensor result = at::empty(weight.sizes(), at::kFloat);
   const float* from = weight.const_data_ptr<float>();
   float* to = result.mutable_data_ptr<float>();
+  const Minifloat element(grid.element);
   for_each_run(grid, weight.size(0), columns, [&](int64_t row, const Run& run, float scale, float zero) {
     const int64_t at = row * columns + run.begin;
+    if (grid.element.is_float())
+      return fake_quantize_float_run(from + at, run.end - run.begin, scale, element, to + at);
     fake_quantize_run(from + at, run.end - run.begin, scale, grid.qmin - zero, grid.qmax - zero, to + at);
   });
   return result;
 }
 
+at::Tensor scale_codes(const QuantGrid& grid) {
+  const at::Tensor scale_OG = grid.scale_OG.to(at::kFloat).contiguous();
+  if (grid.scale_format == ScaleFormat::power_of_two)
+    return scale_OG.view(at::kInt).bitwise_right_shift(23).to(at::kByte);
+  PTQ_CHECK(grid.scale_format == ScaleFormat::e4m3, "real scales have no codes");
+  return encode(round_to(scale_OG.div(grid.tensor_scale), element_e4m3), element_e4m3);
+}
+
+at::Tensor scales_of_codes(const at::Tensor& codes_OG, ScaleFormat format, float tensor_scale) {
+  if (format == ScaleFormat::power_of_two)
+    return codes_OG.to(at::kInt).bitwise_left_shift(23).view(at::kFloat);
+  PTQ_CHECK(format == ScaleFormat::e4m3, "real scales have no codes");
+  return decode(codes_OG, element_e4m3).mul_(tensor_scale);
+}
+
 double QuantizedWeight::bits_per_weight() const {
   const double weights = static_cast<double>(codes_OI.numel());
   const int64_t columns = codes_OI.size(1), groups = grid.scale_OG.size(1);
-  double total = weights * bits + 16.0 * static_cast<double>(grid.scale_OG.numel());
-  if (grid.qmin == 0) total += static_cast<double>(grid.zero_OG.numel()) * bits;
+  double total =
+      weights * bits + static_cast<double>(grid.scale_bits) * static_cast<double>(grid.scale_OG.numel());
+  if (grid.scale_format == ScaleFormat::e4m3) total += 32;
+  if (grid.qmin == 0 && !grid.element.is_float()) total += static_cast<double>(grid.zero_OG.numel()) * bits;
   const at::Tensor group = grid.group_of_column_I;
   // Columns in order of their groups need no index: where groups begin follows from their equal sizes.
   if (columns > 1 && (group.slice(0, 1) < group.slice(0, 0, -1)).any().item<bool>())

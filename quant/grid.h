@@ -5,6 +5,7 @@
 
 #include <cstdint>
 
+#include "quant/format.h"
 #include "quant/spec.h"
 
 namespace ptq {
@@ -14,28 +15,38 @@ namespace ptq {
 struct QuantGrid {
   at::Tensor scale_OG;  // float32, > 0
   at::Tensor zero_OG;   // float32; all 0 when symmetric
-  int qmin = 0;
+  int qmin = 0;         // of whole numbers; floating-point elements have neither, and no zero point
   int qmax = 0;
   // The group of each column, int64. GPTQ with act_order and without static groups forms groups of non-adjacent columns.
   at::Tensor group_of_column_I;
+  ElementFormat element{};                       // what codes stand for: w ~ value(code) * scale
+  ScaleFormat scale_format = ScaleFormat::real;  // what every scale can be stored as
+  int scale_bits = 16;                           // of each scale as stored
+  float tensor_scale = 1;                        // ScaleFormat::e4m3: scales are e4m3 numbers times this
 };
 
 // Group c / columns_per_group for each column c.
 at::Tensor consecutive_groups(int64_t columns, int64_t columns_per_group);
 
 // Codes minus qmin, uint8, of the same shape:  clamp(round_half_even(w / scale) + zero, qmin, qmax) - qmin.  float32 weights.
+// Of floating-point elements: the code of the value nearest to w / scale (quant/minifloat.h).
 at::Tensor quantize(const at::Tensor& weight_OI, const QuantGrid& grid);
-// float32 weights of codes:  (code + qmin - zero) * scale.
+// float32 weights of codes:  (code + qmin - zero) * scale,  or value(code) * scale.
 at::Tensor dequantize(const at::Tensor& codes_OI, const QuantGrid& grid);
 // dequantize(quantize(w)).
 at::Tensor fake_quantize(const at::Tensor& weight_OI, const QuantGrid& grid);
+
+// The stored forms of scales that are not real numbers, uint8, and back, exactly: exponents plus 127, or e4m3 codes.
+at::Tensor scale_codes(const QuantGrid& grid);
+at::Tensor scales_of_codes(const at::Tensor& codes_OG, ScaleFormat format, float tensor_scale);
 
 // A weight matrix on its grid.
 struct QuantizedWeight {
   at::Tensor codes_OI;  // uint8
   QuantGrid grid;
   int bits = 0;
-  // Bits of codes, scales (16 each) and zero points (`bits` each, none when symmetric) over the number of weights.
+  // Bits of codes, scales (scale_bits each, and 32 of a tensor scale) and zero points (`bits` each, none when symmetric) over the
+  // number of weights.
   // Column permutations (group_of_column) count ceil(log2(groups)) bits a column when not consecutive.
   double bits_per_weight() const;
 };

@@ -1,0 +1,53 @@
+#include "harness/spec_fits.h"
+
+#include <utility>
+#include <vector>
+
+namespace ptq {
+
+void check_spec_fits(const QuantSpec& spec, const ModelConfig& c, const Where& where,
+                     const std::string& whose) {
+  const auto refuse = [&](const std::string& message) {
+    throw UserError(where, message + " (" + whose + ")");
+  };
+  const int64_t attended = c.heads * c.head_dim;
+  const std::pair<const char*, int64_t> linears[] = {
+      {"self_attn.q_proj", c.hidden_size},   {"self_attn.k_proj", c.hidden_size},
+      {"self_attn.v_proj", c.hidden_size},   {"self_attn.o_proj", attended},
+      {"mlp.gate_proj", c.hidden_size},      {"mlp.up_proj", c.hidden_size},
+      {"mlp.down_proj", c.intermediate_size}};
+  std::vector<bool> matched(spec.layers.size(), false);
+  for (int64_t block = 0; block < c.layers; ++block)
+    for (const auto& [name, columns] : linears) {
+      const std::string linear = "model.layers." + std::to_string(block) + "." + name;
+      for (size_t r = 0; r < spec.layers.size(); ++r) {
+        const WeightRule& rule = spec.layers[r];
+        matched[r] = matched[r] || (block >= rule.first_block && block <= rule.last_block &&
+                                    matches_pattern(rule.match, linear));
+      }
+      const WeightSpec& weights = spec.weights_of(linear, block);
+      try {
+        if (weights.quantized()) group_columns(weights, columns, linear);
+      } catch (const UserError& e) {
+        refuse(e.message());
+      }
+    }
+  for (size_t r = 0; r < matched.size(); ++r)
+    if (!matched[r])
+      refuse("layers[" + std::to_string(r) +
+             "] matches no linear: names are as model.layers.0.mlp.down_proj, blocks 0 to " +
+             std::to_string(c.layers - 1));
+  const ActivationSpec& activations = spec.activations;
+  if (activations.quantized() && activations.granularity == Granularity::group)
+    for (const int64_t columns : {c.hidden_size, attended, c.intermediate_size})
+      if (columns % activations.group_size != 0)
+        refuse("activations.group_size: " + std::to_string(activations.group_size) + " does not divide " +
+               std::to_string(columns) + " channels");
+  const KvCacheSpec& kv = spec.kv_cache;
+  if (kv.quantized() && (kv.kivi() || kv.granularity == Granularity::group) &&
+      c.head_dim % kv.group_size != 0)
+    refuse("kv_cache.group_size: " + std::to_string(kv.group_size) + " does not divide the " +
+           std::to_string(c.head_dim) + " channels of a head");
+}
+
+}  // namespace ptq

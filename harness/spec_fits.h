@@ -1,0 +1,15 @@
+// Whether a quantization makes sense for a model: checked before any work.
+#pragma once
+
+#include "core/error.h"
+#include "models/config.h"
+#include "quant/spec.h"
+
+namespace ptq {
+
+// Groups divide the rows of each linear, the inputs and the heads; every rule of `layers` matches a linear.
+// Throws UserError at `where`; `whose` (a model) ends its message.
+void check_spec_fits(const QuantSpec& spec, const ModelConfig& config, const Where& where,
+                     const std::string& whose);
+
+}  // namespace ptq

@@ -1,0 +1,48 @@
+// Fake quantization of what flows through a model: inputs of linears, keys and values. In this order, for
+// each grid: x in its dtype (float32 or bfloat16) -> float32 -> its range, dynamic or fixed -> scale and zero
+// point (quant/range.h) -> nearest value of the format, half to even -> times the scale, float32 -> rounded
+// to x's dtype.
+//
+// Dynamic ranges are those of the numbers themselves. By token and by group a token's result depends on that
+// token alone: neither on the batch, nor on ranks, nor on whether a cache is used. By tensor it depends on
+// its sequence, whole: also on later tokens, so that log-likelihoods see what follows, and a token that is
+// decoded alone has a range of its own. Sequences that share their beginning (models/token_forest.h) are one
+// tensor.
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <cstdint>
+#include <span>
+
+#include "quant/grid.h"
+#include "quant/spec.h"
+
+namespace ptq {
+
+// x [..., C] of float32 or bfloat16: adjacent `group` numbers of the last dimension, which group must divide,
+// lie on a grid of their own. nvfp4's tensor is the row of C numbers.
+at::Tensor fake_quantize_groups(const at::Tensor& x, int64_t group, const WeightSpec& number);
+
+// Of the inputs of the linears that share one input.
+class ActivationQuantizer {
+ public:
+  explicit ActivationQuantizer(const ActivationSpec& dynamic);
+  // Fixed ranges: scale and zero point [1, 1] or [1, C].
+  ActivationQuantizer(const ActivationSpec& spec, const at::Tensor& scale_1G, const at::Tensor& zero_1G);
+
+  // x_BTI; `sequences`: the first tokens of the sequences of a batch of one row that holds several, ascending
+  // from 0; empty: each of B is one.
+  at::Tensor operator()(const at::Tensor& x_BTI, std::span<const int64_t> sequences = {}) const;
+
+ private:
+  at::Tensor by_tensor(const at::Tensor& x_TI) const;
+  ActivationSpec spec_;
+  WeightSpec number_;
+  QuantGrid fixed_;
+};
+
+// The grid of fixed ranges: one for all channels, or one a channel.
+QuantGrid fixed_grid(const ActivationSpec& spec, const at::Tensor& low_1G, const at::Tensor& high_1G);
+
+}  // namespace ptq
