@@ -66,11 +66,27 @@ Request RequestBuilder::build(std::string context, std::string continuation, con
   return request;
 }
 
+Request RequestBuilder::build_prompt(const std::string& context, int64_t longest,
+                                     const JsonDocument& document) {
+  Request request;
+  request.ids = encode(context);
+  if (request.ids.empty())
+    throw UserError(Where{document.file, document.line, ""}, "the prompt has no token");
+  ++counts_.built;
+  const auto length = static_cast<int64_t>(request.ids.size());
+  if (length > longest) {
+    ++counts_.truncated;
+    request.ids.erase(request.ids.begin(), request.ids.end() - longest);
+  }
+  request.from = static_cast<int64_t>(request.ids.size());
+  return request;
+}
+
 RequestCounts RequestBuilder::finish() const {
   if (counts_.truncated > 0)
     log_warning(task_ + ": " + std::to_string(counts_.truncated) + " of " + std::to_string(counts_.built) +
                 " requests are longer than the model's " + std::to_string(max_positions_) +
-                " positions; their contexts are cut at the left");
+                " positions allow; their contexts are cut at the left");
   return counts_;
 }
 

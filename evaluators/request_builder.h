@@ -30,6 +30,9 @@ class RequestBuilder {
   // `document` is named in errors: a continuation without a token of its own or longer than max_positions, an
   // empty context where the tokenizer has neither BOS nor EOS.
   Request build(std::string context, std::string continuation, const JsonDocument& document);
+  // A context to be continued: its last ids, `longest` at most, without a shift of white space. An error when
+  // it has none.
+  Request build_prompt(const std::string& context, int64_t longest, const JsonDocument& document);
   // The ids of a text as lm-eval's models encode it: with the tokenizer's template unless it is there.
   std::vector<int32_t> encode(const std::string& text) const;
   std::optional<int32_t> prefix() const { return prefix_; }  // BOS, else EOS

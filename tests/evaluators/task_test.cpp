@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 
 #include <cmath>
+#include <map>
 
 #include "core/error.h"
 #include "evaluators/python_text.h"
@@ -45,18 +46,24 @@ TEST(Registry, TasksAreTheseAndNoOthers) {
   const size_t all = names.size();
   std::erase_if(names, [](const std::string& name) { return name.starts_with("mmlu_"); });
   EXPECT_EQ(all - names.size(), 57u + 4u);  // subjects and groups
-  EXPECT_EQ(names, (std::vector<std::string>{"arc_challenge", "arc_easy", "boolq", "commonsense_qa",
-                                             "hellaswag", "lambada_openai", "lambada_standard", "mmlu",
-                                             "openbookqa", "perplexity", "piqa", "rte", "sglue_rte",
-                                             "truthfulqa_mc1", "truthfulqa_mc2", "wikitext", "winogrande"}));
+  EXPECT_EQ(names,
+            (std::vector<std::string>{
+                "alpaca_eval", "arc_challenge",  "arc_easy",       "boolq",          "commonsense_qa",
+                "gsm8k",       "hellaswag",      "kl_divergence",  "lambada_openai", "lambada_standard",
+                "mmlu",        "openbookqa",     "perplexity",     "piqa",           "rte",
+                "sglue_rte",   "truthfulqa_mc1", "truthfulqa_mc2", "wikitext",       "winogrande"}));
+  const std::map<std::string, std::string> main_metrics = {{"perplexity", "perplexity"},
+                                                           {"wikitext", "word_perplexity"},
+                                                           {"kl_divergence", "kl"},
+                                                           {"gsm8k", "exact_match,strict-match"},
+                                                           {"alpaca_eval", "avg_length"}};
   for (const std::string& name : TaskRegistry::get().names()) {
     const TaskEntry& entry = *TaskRegistry::get().find(name);
     EXPECT_FALSE(entry.help.empty()) << name;
-    EXPECT_EQ(entry.main_metric, name == "perplexity" ? name
-                                 : name == "wikitext" ? "word_perplexity"
-                                                      : "acc")
-        << name;
-    EXPECT_EQ(entry.is_text, name == "perplexity") << name;
+    const auto metric = main_metrics.find(name);
+    EXPECT_EQ(entry.main_metric, metric == main_metrics.end() ? "acc" : metric->second) << name;
+    EXPECT_EQ(entry.is_text, name == "perplexity" || name == "kl_divergence") << name;
+    EXPECT_EQ(entry.generates, name == "gsm8k" || name == "alpaca_eval") << name;
   }
 }
 

@@ -1,0 +1,75 @@
+// AlpacaEval (Dubois et al. 2024): answers to instructions, for a judge elsewhere; `harness outputs` writes
+// them as it reads them. Fields: instruction, dataset. The instruction is the conversation's first message
+// under a chat template (evaluations say which), or all of the text without one. No judge is asked:
+// avg_length is the answers' mean length in code points, which AlpacaEval reports beside its win rates.
+#include "evaluators/answers.h"
+#include "evaluators/fields.h"
+#include "evaluators/metrics.h"
+#include "evaluators/prompt.h"
+#include "evaluators/python_text.h"
+#include "evaluators/shots.h"
+
+namespace ptq {
+namespace {
+
+constexpr int64_t kMostTokens = 2048;
+
+class AlpacaEval : public Task {
+ public:
+  explicit AlpacaEval(const TaskInput& input) : answers_(input, {}, kMostTokens) {
+    if (input.spec.shots > 0) throw UserError("alpaca_eval: shots are not read; allowed: 0");
+    const Prompt prompt(input);
+    RequestBuilder builder(input);
+    for (const JsonDocument& document : read_documents(input.spec).asked) {
+      const Fields fields(document);
+      const std::string& instruction = fields.text("instruction");
+      requests_.push_back(
+          builder.build_prompt(prompt.context("", {}, instruction), answers_.longest_context(), document));
+      const auto index = static_cast<int64_t>(requests_.size()) - 1;
+      texts_.push_back({index, "instruction", instruction});
+      texts_.push_back({index, "dataset", fields.text("dataset")});
+    }
+    counts_ = builder.finish();
+  }
+
+  std::vector<Request> requests() const override { return requests_; }
+  std::string token_digest() const override { return digest_requests(requests_); }
+  std::optional<Generation> generation() const override { return answers_.generation(); }
+
+  std::vector<Metric> metrics(const std::vector<Score>& scores) const override {
+    check_scores(scores, requests_.size());
+    std::vector<double> lengths;
+    for (const Score& score : scores)
+      lengths.push_back(static_cast<double>(count_code_points(answers_.text(score.generated))));
+    std::vector<Metric> result = {mean_metric("avg_length", lengths)};
+    append_truncated(result, counts_);
+    return result;
+  }
+
+  std::vector<DocumentText> texts(const std::vector<Score>& scores) const override {
+    std::vector<DocumentText> result = texts_;
+    for (size_t i = 0; i < scores.size(); ++i)
+      result.push_back({static_cast<int64_t>(i), "output", answers_.text(scores[i].generated)});
+    return result;
+  }
+
+ private:
+  Answers answers_;
+  RequestCounts counts_;
+  std::vector<Request> requests_;
+  std::vector<DocumentText> texts_;  // instruction and dataset of each
+};
+
+TaskEntry entry() {
+  TaskEntry result;
+  result.help = "AlpacaEval: answers to instructions, written for a judge by `harness outputs`";
+  result.main_metric = "avg_length";
+  result.generates = true;
+  result.make = [](const TaskInput& input) { return std::make_unique<AlpacaEval>(input); };
+  return result;
+}
+
+const TaskRegistry::Registration registration("alpaca_eval", entry());
+
+}  // namespace
+}  // namespace ptq
