@@ -67,9 +67,10 @@ int list() {
 // "4 bits: awq_scale + awq_clip + minmax + rtn"
 std::string chain_text(const Json& cell) {
   if (cell["method"].is_null()) return full_precision_name;
-  const Json& weights = cell["quantization"]["weights"];
-  const std::string format = weights["format"];
-  std::string text = format == "int" ? weights["bits"].dump() + " bits:" : format + ":";
+  const Json& quantization = cell["quantization"];
+  const bool integers_alone = quantization.size() == 1 && quantization["weights"]["format"] == "int";
+  std::string text = integers_alone ? quantization["weights"]["bits"].dump() + " bits:"
+                                    : quant_spec_from_json(quantization, "quantization").name + ":";
   const char* join = " ";
   for (const Json& step : cell["method"]["steps"]) {
     text += join + step["step"].get<std::string>();

@@ -7,11 +7,14 @@
 #include <iterator>
 
 #include "core/error.h"
+#include "quant/range.h"
 
 namespace ptq {
 namespace {
 
-std::string file(const std::string& name) { return testing::TempDir() + "overlay_test_" + name + ".safetensors"; }
+std::string file(const std::string& name) {
+  return testing::TempDir() + "overlay_test_" + name + ".safetensors";
+}
 
 std::string bytes_of(const std::string& path) {
   std::ifstream in(path, std::ios::binary);
@@ -26,7 +29,8 @@ QuantizedWeight weight(int bits, bool permuted) {
   w.grid.zero_OG = at::arange(6).view({3, 2}).to(at::kFloat);
   w.grid.qmin = 0;
   w.grid.qmax = (1 << bits) - 1;
-  w.grid.group_of_column_I = permuted ? at::tensor({0, 1, 1, 0, 0, 1, 0, 1}, at::kLong) : consecutive_groups(8, 4);
+  w.grid.group_of_column_I =
+      permuted ? at::tensor({0, 1, 1, 0, 0, 1, 0, 1}, at::kLong) : consecutive_groups(8, 4);
   return w;
 }
 
@@ -36,6 +40,35 @@ Overlay example() {
   overlay.linears["model.layers.0.mlp.down_proj"] = weight(2, true);
   overlay.tensors["model.layers.0.input_layernorm.weight"] = at::tensor({1.5f, -2.f}).to(at::kBFloat16);
   return overlay;
+}
+
+TEST(Overlay, KeepsEveryFormatExactly) {
+  at::Generator generator = at::make_generator<at::CPUGeneratorImpl>(2);
+  const at::Tensor matrix = at::randn({6, 64}, generator);
+  Overlay first;
+  for (const std::string& format : FormatRegistry::get().names()) {
+    const WeightSpec spec = quant_spec_from_json({{"weights", {{"format", format}}}}, "q").weights;
+    const auto [low, high] = at::aminmax(matrix.view({6, 4, 16}), 2);
+    QuantizedWeight w{.codes_OI = {}, .grid = grid_of_ends(low, high, spec), .bits = spec.bits};
+    w.grid.group_of_column_I = consecutive_groups(64, 16);
+    w.codes_OI = quantize(matrix, w.grid);
+    first.linears["model.layers.0." + format] = w;
+  }
+  QuantizedWeight& whole = first.linears["model.layers.0.tensor"];  // one scale for all rows
+  whole = first.linears["model.layers.0.e4m3"];
+  whole.grid.scale_OG = at::full({1, 1}, 0.01f);
+  whole.grid.zero_OG = at::zeros({1, 1});
+  whole.grid.group_of_column_I = at::zeros({64}, at::kLong);
+  write_overlay(file("formats"), first, {});
+  const Overlay back = read_overlay(file("formats"));
+  ASSERT_EQ(back.linears.size(), first.linears.size());
+  for (const auto& [name, w] : first.linears) {
+    const QuantizedWeight& b = back.linears.at(name);
+    EXPECT_TRUE(at::equal(b.codes_OI, w.codes_OI)) << name;
+    EXPECT_TRUE(at::equal(b.grid.scale_OG, w.grid.scale_OG)) << name;
+    EXPECT_TRUE(at::equal(dequantize(b.codes_OI, b.grid), dequantize(w.codes_OI, w.grid))) << name;
+    EXPECT_EQ(b.bits_per_weight(), w.bits_per_weight()) << name;
+  }
 }
 
 TEST(Overlay, ComesBackExactly) {
