@@ -4,30 +4,25 @@
 #include <string_view>
 
 #include "core/error.h"
+#include "datasets/rows.h"
 
 namespace ptq {
-
-bool is_jsonl_name(const std::string& path) {
-  std::string_view name = path;
-  if (name.ends_with(".gz")) name.remove_suffix(3);
-  return name.ends_with(".jsonl") || name.ends_with(".json");
-}
 
 const std::string& corpus_text(const JsonDocument& document) {
   const auto found = document.value.find("text");
   if (found == document.value.end() || !found->is_string())
     throw UserError(Where{document.file, document.line, "text"},
                     found == document.value.end()
-                        ? "missing; a corpus in JSON lines has a string here"
+                        ? "missing; a corpus of documents has a string here"
                         : std::string("a string is needed, this is ") + found->type_name());
   return found->get_ref<const std::string&>();
 }
 
 std::string read_corpus(const std::string& path) {
-  if (!is_jsonl_name(path)) return read_text(path);
+  if (!is_rows_name(path)) return read_text(path);
   std::string corpus;
   bool first = true;
-  for (const JsonDocument& document : read_jsonl(path)) {
+  for (const JsonDocument& document : read_rows(path)) {
     if (!first) corpus += "\n\n";
     corpus += corpus_text(document);
     first = false;
@@ -41,8 +36,8 @@ std::vector<CorpusDocument> read_corpus_documents(const std::string& path) {
     if (text.find_first_not_of(" \t\r\n") != std::string::npos)
       documents.push_back({std::move(text), std::move(fields)});
   };
-  if (is_jsonl_name(path)) {
-    for (JsonDocument& document : read_jsonl(path)) {
+  if (is_rows_name(path)) {
+    for (JsonDocument& document : read_rows(path)) {
       std::string text = corpus_text(document);
       add(std::move(text), std::move(document.value));
     }

@@ -9,13 +9,10 @@
 
 namespace ptq {
 
-// Whether a file's name says JSON lines: .jsonl or .json (the hub's C4), either of them also with .gz.
-bool is_jsonl_name(const std::string& path);
-
 // The string under `text` of a corpus's document. Throws UserError with file and line when there is none.
 const std::string& corpus_text(const JsonDocument& document);
 
-// The text of a corpus: the file as it is or, of JSON lines, the documents' strings joined by a blank line
+// The text of a corpus: the file as it is or, of rows (rows.h), the documents' strings joined by a blank line
 // ("\n\n"). Throws UserError as the readers (text.h) do, and for a document without that string.
 std::string read_corpus(const std::string& path);
 
@@ -23,7 +20,7 @@ struct CorpusDocument {
   std::string text;
   Json fields;  // the whole JSON object; null for plain text
 };
-// JSON lines: one document a line. Plain text: what stands between blank lines ("\n\n"), so that joining
+// Rows: one document each. Plain text: what stands between blank lines ("\n\n"), so that joining
 // documents as read_corpus does gives the text again. Documents of white space only are left out. Throws
 // UserError as read_corpus does.
 std::vector<CorpusDocument> read_corpus_documents(const std::string& path);

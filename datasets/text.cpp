@@ -1,34 +1,16 @@
 #include "datasets/text.h"
 
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
-#include <filesystem>
-#include <fstream>
 #include <optional>
 
 #include "core/error.h"
-#include "datasets/gzip.h"
+#include "datasets/unpack.h"
 #include "models/tokenizer/utf8.h"
 
 namespace ptq {
 namespace {
 
 constexpr int kMaxDepth = 100;
-
-std::string read_bytes(const std::string& path) {
-  std::error_code ignored;
-  if (std::filesystem::is_directory(path, ignored))
-    throw UserError(Where{path, 0, ""}, "is a folder; a file is needed");
-  std::ifstream file(path, std::ios::binary);
-  if (!file) throw UserError(Where{path, 0, ""}, std::string("cannot be read: ") + std::strerror(errno));
-  std::string bytes;
-  char block[1 << 16];
-  while (file.read(block, sizeof block) || file.gcount() > 0)
-    bytes.append(block, static_cast<size_t>(file.gcount()));
-  if (file.bad()) throw UserError(Where{path, 0, ""}, std::string("cannot be read: ") + std::strerror(errno));
-  return is_gzip(bytes) ? gunzip(bytes, path) : bytes;
-}
 
 // Deepest nesting of arrays and objects in JSON text; right for well-formed text, and never too low for what
 // a parser that stops at the first fault has built.
@@ -99,19 +81,22 @@ std::string broken_field(std::string_view row, size_t at) {
 }  // namespace
 
 std::string read_text(const std::string& path) {
-  std::string text = read_bytes(path);
+  std::string text = read_unpacked(path);
   if (const size_t valid = tokenizer::valid_utf8_prefix(text); valid < text.size())
     throw UserError(Where{path, 0, ""}, "not UTF-8 at byte " + std::to_string(valid));
   return text;
 }
 
 std::vector<JsonDocument> read_jsonl(const std::string& path) {
-  const std::string text = read_bytes(path);
+  return parse_jsonl(read_unpacked(path), path);
+}
+
+std::vector<JsonDocument> parse_jsonl(std::string_view text, const std::string& path) {
   std::vector<JsonDocument> documents;
   int line = 0;
   for (size_t begin = 0; begin < text.size();) {
     const size_t end = std::min(text.find('\n', begin), text.size());
-    const std::string_view row = std::string_view(text).substr(begin, end - begin);
+    const std::string_view row = text.substr(begin, end - begin);
     ++line;
     if (const size_t valid = tokenizer::valid_utf8_prefix(row); valid < row.size())
       throw UserError(Where{path, line, broken_field(row, valid)},

@@ -1,7 +1,8 @@
-// Plain readers: a whole text file, JSON-lines documents; gzip'ed or not (gzip.h).
+// Plain readers: a whole text file, JSON-lines documents; packed or not (unpack.h).
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/json.h"
@@ -20,5 +21,6 @@ struct JsonDocument {
 // where it can be told), not JSON, not an object, nested deeper than 100 levels (what reads the value later
 // may be recursive).
 std::vector<JsonDocument> read_jsonl(const std::string& path);
+std::vector<JsonDocument> parse_jsonl(std::string_view text, const std::string& path);  // path: for messages
 
 }  // namespace ptq

@@ -3,6 +3,7 @@
 #include <numeric>
 
 #include "core/error.h"
+#include "datasets/rows.h"
 #include "evaluators/fields.h"
 
 namespace ptq {
@@ -28,12 +29,12 @@ bool below_limit(const EvaluationSpec& spec, const std::vector<JsonDocument>& as
 void for_each_document(const EvaluationSpec& spec, const std::function<void(JsonDocument&&)>& ask,
                        const std::function<void(JsonDocument&&)>& offer) {
   check(spec);
-  std::vector<JsonDocument> documents = read_jsonl(spec.path);
+  std::vector<JsonDocument> documents = read_rows(spec.path);
   if (spec.shots > 0 && spec.fewshot_path.empty())
     for (const JsonDocument& document : documents) offer(JsonDocument(document));
   for (JsonDocument& document : documents) ask(std::move(document));
   if (spec.shots > 0 && !spec.fewshot_path.empty())
-    for (JsonDocument& document : read_jsonl(spec.fewshot_path)) offer(std::move(document));
+    for (JsonDocument& document : read_rows(spec.fewshot_path)) offer(std::move(document));
 }
 
 }  // namespace

@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 
 packages=(g++ cmake ninja-build make git ccache pkg-config python3 python3-venv ca-certificates
   openmpi-bin libopenmpi-dev libyaml-cpp-dev libsqlite3-dev libsqlitecpp-dev libgtest-dev libgmock-dev
-  libcli11-dev nlohmann-json3-dev libpcre2-dev libutf8proc-dev libssl-dev zlib1g-dev)
+  libcli11-dev nlohmann-json3-dev libpcre2-dev libutf8proc-dev libssl-dev zlib1g-dev libzstd-dev libsnappy-dev libcurl4-openssl-dev)
 torch=2.13.0
 
 fail() { echo "setup: $*" >&2; exit 1; }

@@ -4,6 +4,7 @@
 #include "core/error.h"
 #include "core/log.h"
 #include "datasets/corpus.h"
+#include "datasets/rows.h"
 #include "evaluators/metrics.h"
 #include "evaluators/request_builder.h"
 #include "evaluators/windows.h"
@@ -23,6 +24,7 @@ void check(const EvaluationSpec& spec) {
   check_range("stride", spec.stride, 0, spec.window,
               "0 (the window) to " + std::to_string(spec.window) + " (the window)");
   check_range("windows", spec.windows, 0, kMost, "0 (all) or more");
+  check_range("decode", spec.decode, 0, spec.window, "0 to " + std::to_string(spec.window) + " (the window)");
   check_range("limit", spec.limit, 0, 0, "none; `windows` limits a text");
   check_range("shots", spec.shots, 0, 0, "none");
 }
@@ -37,7 +39,8 @@ class Perplexity : public Task {
       throw UserError(
           unknown_name_message("perplexity protocol", spec.protocol, WindowProtocols::get().names()));
     std::string text = read_corpus(spec.path);
-    if (protocol->join == WindowProtocol::Join::hub_rows) text = join_rows(text);
+    // A file of rows is joined as the protocol has it already.
+    if (protocol->join == WindowProtocol::Join::hub_rows && !is_rows_name(spec.path)) text = join_rows(text);
     const std::vector<int32_t> stream = input.tokenizer.encode(text, protocol->special_tokens);
     const auto windows =
         cut_windows(static_cast<int64_t>(stream.size()), spec.window, spec.stride, spec.windows);
@@ -51,7 +54,8 @@ class Perplexity : public Task {
     for (const TokenWindow& window : windows) {
       const auto begin = stream.begin() + window.begin;
       // All ids are fed, the last one too, as other tools do: its length is what dynamic RoPE scales by.
-      requests_.push_back({std::vector<int32_t>(begin, begin + spec.window), window.from, true});
+      requests_.push_back(
+          {std::vector<int32_t>(begin, begin + spec.window), window.from, spec.decode == 0, spec.decode});
     }
   }
 
