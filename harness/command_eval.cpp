@@ -135,7 +135,7 @@ Command add_eval(CLI::App& program) {
   auto o = std::make_shared<Options>();
   CLI::App* app =
       program.add_subcommand("eval", "Evaluate one model, quantized or not, and print its numbers");
-  app->add_option("--model", o->model, "Model folder (config.json, *.safetensors, tokenizer.json)")
+  app->add_option("--model", o->model, "Model folder (config.json, *.safetensors, tokenizer.json), or owner/name as fetched")
       ->required();
   app->add_option("--method", o->method,
                   "Quantize first: a method of `harness list`; default: full precision");
@@ -157,7 +157,7 @@ Command add_eval(CLI::App& program) {
   app->add_option("--protocol", o->protocol, "Perplexity protocol: windows, or papers (one BOS at the start)")
       ->capture_default_str();
   app->add_option("--task", o->task, "A task of `harness list`");
-  app->add_option("--data", o->data, "Its documents, JSON lines");
+  app->add_option("--data", o->data, "Its documents: JSON lines or Parquet");
   app->add_option("--limit", o->limit, "First documents only; 0: all")->capture_default_str();
   app->add_option("--shots", o->shots, "Solved examples before each question")->capture_default_str();
   app->add_option("--fewshot", o->fewshot, "Documents that examples are drawn from; default: --data");

@@ -47,5 +47,6 @@ Command add_gc(CLI::App& program);
 Command add_migrate(CLI::App& program);
 Command add_list(CLI::App& program);
 Command add_tokenize(CLI::App& program);
+Command add_fetch(CLI::App& program);
 
 }  // namespace ptq

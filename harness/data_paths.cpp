@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <filesystem>
 
+#include "harness/cache_folder.h"
 #include "harness/experiment.h"
 #include "harness/known_datasets.h"
 
@@ -51,11 +52,19 @@ bool is_file(const std::string& path) {
 }  // namespace
 
 std::string PathResolver::model(const std::string& key, const std::string& written) const {
-  const auto tried = candidates(*this, written);
+  auto tried = candidates(*this, written);
   std::error_code error;
   for (const auto& path : tried)
     if (fs::is_directory(path, error)) return path;
-  not_found(*this, key, "model folder '" + written + "'", tried);
+  std::string advice;
+  if (!model_folder.empty() && fs::path(written).is_relative()) {
+    const fs::path fetched = fs::path(model_folder) / written;
+    if (is_file(fetched / "config.json")) return fetched.string();  // which is fetched last
+    tried.push_back(fetched.string());
+    if (std::ranges::count(written, '/') == 1)
+      advice = "`harness fetch " + written + "` gets what a hub has by that name";
+  }
+  not_found(*this, key, "model folder '" + written + "'", tried, advice);
 }
 
 std::string PathResolver::corpus(const std::string& key, const std::string& written,
@@ -64,27 +73,30 @@ std::string PathResolver::corpus(const std::string& key, const std::string& writ
   for (const auto& path : candidates(*this, mapped(*this, written))) {
     if (is_file(path)) return path;
     tried.push_back((fs::path(path) / (split + ".txt")).string());
-    for (const char* ending : {".txt", ".jsonl", ".json", ".txt.gz", ".jsonl.gz", ".json.gz"})
+    for (const char* ending : {".txt", ".jsonl", ".json", ".parquet", ".txt.gz", ".jsonl.gz", ".json.gz",
+                               ".txt.zst", ".jsonl.zst", ".json.zst"})
       if (const std::string file = (fs::path(path) / (split + ending)).string(); is_file(file)) return file;
   }
-  not_found(
-      *this, key,
-      "corpus '" + written + "' (a file, or a folder with " + split + ".txt, .jsonl or .json, also with .gz)",
-      tried, where_to_get(written, split, folders.back()));
+  not_found(*this, key,
+            "corpus '" + written + "' (a file, or a folder with " + split +
+                ".txt, .jsonl, .json or .parquet, also with .gz or .zst)",
+            tried, where_to_get(written, split, data_folder));
 }
 
 std::string PathResolver::documents(const std::string& key, const std::string& written) const {
   const std::string name = mapped(*this, written);
   const fs::path path(name);
-  for (const auto& file : candidates(*this, name, {"", ".jsonl", ".jsonl.gz"}))
+  for (const auto& file : candidates(*this, name, {"", ".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet"}))
     if (is_file(file)) return file;
   const auto tasks = candidates(*this, (path.parent_path() / "tasks" / path.filename()).string(), {".jsonl"});
   for (const auto& file : tasks)
     if (is_file(file)) return file;
   auto tried = candidates(*this, name);
   tried.insert(tried.end(), tasks.begin(), tasks.end());
-  not_found(*this, key, "documents '" + written + "' (a file, its .jsonl or .jsonl.gz left out or not)",
-            tried, where_to_get(written, "", folders.back()));
+  not_found(
+      *this, key,
+      "documents '" + written + "' (a file, its .jsonl, .jsonl.gz, .jsonl.zst or .parquet left out or not)",
+      tried, where_to_get(written, "", data_folder));
 }
 
 std::string project_root() {
@@ -95,8 +107,17 @@ std::string project_root() {
 PathResolver make_path_resolver(const YamlDocument& document) {
   const fs::path parent = fs::path(document.file).parent_path();
   PathResolver resolver{
-      document, {parent.empty() ? "." : parent.string(), project_root(), project_root() + "/datasets"}, {}};
+      document,
+      {parent.empty() ? "." : parent.string(), project_root(), project_root() + "/datasets"},
+      "",
+      "",
+      {}};
   if (const char* data = std::getenv("HARNESS_DATA"); data && *data) resolver.folders.push_back(data);
+  resolver.data_folder = resolver.folders.back();
+  if (const std::string cache = cache_folder(); !cache.empty()) {
+    resolver.folders.push_back(cache + "/datasets");
+    resolver.model_folder = cache + "/models";
+  }
   if (!document.value.contains("datasets")) return resolver;
   const Json& datasets = document.value["datasets"];
   if (!datasets.is_object())

@@ -23,7 +23,7 @@ int main(int argc, char** argv) {
                                    ptq::add_show(program),
                                    ptq::add_verify(program), ptq::add_gc(program),
                                    ptq::add_migrate(program), ptq::add_list(program),
-                                   ptq::add_tokenize(program)};
+                                   ptq::add_tokenize(program), ptq::add_fetch(program)};
   // Only rank 0 speaks of mistakes on the command line; all ranks see the same one.
   try {
     program.parse(argc, argv);

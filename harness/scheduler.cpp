@@ -1,7 +1,5 @@
 #include "harness/scheduler.h"
 
-#include <signal.h>
-
 #include <algorithm>
 #include <array>
 #include <atomic>
@@ -16,34 +14,13 @@
 #include "core/error.h"
 #include "core/machine.h"
 #include "core/reason.h"
+#include "harness/signals.h"
 
 namespace ptq {
 namespace {
 
 using Clock = std::chrono::steady_clock;
 enum Tag { ask = 1, assign, result, progress, stop };
-
-volatile sig_atomic_t interrupted = 0;
-void on_signal(int) { interrupted = 1; }
-
-// SIGINT, SIGTERM and SIGUSR1 set a flag while this lives. (mpirun hands SIGUSR1 on to all ranks and returns
-// their exit code; on SIGTERM it ends them too, but returns its own.)
-class SignalGuard {
- public:
-  SignalGuard() {
-    interrupted = 0;
-    struct sigaction action = {};
-    action.sa_handler = on_signal;
-    for (size_t i = 0; i < signals.size(); ++i) sigaction(signals[i], &action, &before_[i]);
-  }
-  ~SignalGuard() {
-    for (size_t i = 0; i < signals.size(); ++i) sigaction(signals[i], &before_[i], nullptr);
-  }
-
- private:
-  static constexpr std::array<int, 3> signals = {SIGINT, SIGTERM, SIGUSR1};
-  std::array<struct sigaction, 3> before_;
-};
 
 // Message bodies: fixed head, then bytes.
 struct Head {
@@ -117,7 +94,7 @@ class Worker {
     try {
       outcome.bytes = execute_(payload, wide_, [this](double share) {
         share_ = share;
-        if (interrupted || ending_) throw Interrupted{};
+        if (signalled() || ending_) throw Interrupted{};
       });
       outcome.ok = true;
     } catch (const Interrupted&) {
@@ -163,18 +140,18 @@ class Dispatcher {
 
   // Gives work to waiting ranks; stops them when none will ever come. True when every rank is stopped.
   bool dispatch() {
-    if (!interrupted && queue_.wide_waits()) {
+    if (!signalled() && queue_.wide_waits()) {
       if (static_cast<int>(waiting_.size()) == comm_.size()) assign_to_all(queue_.take(""));
       return false;
     }
     std::vector<int> still_waiting;
     for (const int rank : waiting_) {
-      const size_t unit = interrupted || queue_.wide_waits() ? UnitQueue::none : queue_.take(affinity_[rank]);
+      const size_t unit = signalled() || queue_.wide_waits() ? UnitQueue::none : queue_.take(affinity_[rank]);
       if (unit != UnitQueue::none) {
         affinity_[rank] = units_[unit].affinity;
         share_[unit] = 0;
         comm_.send(rank, assign, pack({unit}, units_[unit].payload));
-      } else if (interrupted || queue_.drained()) {
+      } else if (signalled() || queue_.drained()) {
         comm_.send(rank, stop, pack({}, ""));
         ++stopped_count_;
       } else {
@@ -223,12 +200,12 @@ class Dispatcher {
       gathered_.erase(head.unit);
     }
     // Another rank may see the signal first; this one then knows it too.
-    if (outcome.interrupted) interrupted = 1;
+    if (outcome.interrupted) set_signalled();
     share_.erase(head.unit);
     const auto lost = queue_.finish(head.unit, outcome.ok);
-    if (outcome.ok || !interrupted) settle(head.unit, outcome);
+    if (outcome.ok || !signalled()) settle(head.unit, outcome);
     for (const size_t unit : lost)
-      if (!interrupted) settle(unit, {.bytes = outcome.bytes});
+      if (!signalled()) settle(unit, {.bytes = outcome.bytes});
   }
 
   void settle(size_t unit, const Outcome& outcome) {

@@ -184,13 +184,13 @@ TEST_F(ExperimentTest, HarnessDataIsLookedThroughLast) {
   EXPECT_EQ(read(with("documents: piqa.jsonl", "documents: piqa")).evaluation[1].spec.path,
             data.path() + "/piqa.jsonl.gz");
   // What is missing is named with the hub's file and its place.
-  EXPECT_THAT(
-      error_of(with("corpus: test.txt", "corpus: c4, split: validation")),
-      HasSubstr("'c4' is the hub's allenai/c4: put en/c4-validation.00000-of-00008.json.gz, as it is, at " +
-                data.path() + "/c4/validation.json.gz"));
+  EXPECT_THAT(error_of(with("corpus: test.txt", "corpus: c4, split: validation")),
+              HasSubstr("'c4' is the hub's allenai/c4: `harness fetch c4` gets it; or put "
+                        "en/c4-validation.00000-of-00008.json.gz, as it is, at " +
+                        data.path() + "/c4/validation.json.gz"));
   EXPECT_THAT(error_of(with("documents: piqa.jsonl", "documents: arc_easy")),
-              HasSubstr("put config ARC-Easy, split test: its rows as JSON lines, at " + data.path() +
-                        "/arc_easy.jsonl"));
+              HasSubstr("put config ARC-Easy, split test: its rows as JSON lines or Parquet, at " +
+                        data.path() + "/arc_easy.jsonl"));
   ::unsetenv("HARNESS_DATA");
   EXPECT_THAT(error_of(with("corpus: test.txt", "corpus: wikitext2")),
               HasSubstr(project_root() + "/datasets/wikitext2/test.txt, or say where it is under datasets:"));

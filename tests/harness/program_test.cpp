@@ -15,6 +15,7 @@
 #include "core/comm/gpu.h"
 #include "models/safetensors.h"
 #include "results/store.h"
+#include "tests/harness/run_program.h"
 #include "tests/harness/tiny_experiment.h"
 
 namespace ptq {
@@ -22,10 +23,7 @@ namespace {
 
 using ::testing::HasSubstr;
 
-struct Ran {
-  int code = 0;
-  std::string out, err;
-};
+using test::Ran;
 
 class ProgramTest : public ::testing::Test {
  protected:
@@ -39,19 +37,7 @@ class ProgramTest : public ::testing::Test {
   }
   std::string dir() const { return scratch_.path(); }
 
-  Ran shell(const std::string& command) const {
-    const std::string err = dir() + "/stderr";
-    Ran ran;
-    FILE* pipe = ::popen(("cd " + dir() + " && " + command + " 2>" + err).c_str(), "r");
-    std::array<char, 4096> part;
-    for (size_t n; (n = std::fread(part.data(), 1, part.size(), pipe)) > 0;) ran.out.append(part.data(), n);
-    ran.code = WEXITSTATUS(::pclose(pipe));
-    if (FILE* file = std::fopen(err.c_str(), "r")) {
-      for (size_t n; (n = std::fread(part.data(), 1, part.size(), file)) > 0;) ran.err.append(part.data(), n);
-      std::fclose(file);
-    }
-    return ran;
-  }
+  Ran shell(const std::string& command) const { return test::shell(dir(), command); }
   Ran harness(const std::string& arguments) const {
     return shell(std::string(PTQ_PROGRAM) + " " + arguments);
   }

@@ -1,0 +1,127 @@
+// fetch: data sets and models from a hub into the cache, where run and eval find them.
+#include <cstdlib>
+#include <filesystem>
+#include <iostream>
+
+#include "core/atomic_file.h"
+#include "core/log.h"
+#include "core/progress.h"
+#include "datasets/rows.h"
+#include "harness/cache_folder.h"
+#include "harness/commands.h"
+#include "harness/download.h"
+#include "harness/fetch_plan.h"
+#include "harness/signals.h"
+
+namespace ptq {
+namespace {
+
+struct Options {
+  std::vector<std::string> names, splits;
+  std::string endpoint, revision, file, sha256;
+};
+
+std::string environment(const char* name) {
+  const char* value = std::getenv(name);
+  return value ? value : "";
+}
+
+Checksum given_checksum(const Options& o) {
+  if (o.sha256.empty()) return {};
+  if (o.file.empty()) throw UserError("--sha256 is one file's: say which with --file");
+  std::string hex = o.sha256;
+  for (char& c : hex) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  const Checksum checksum = checksum_of_etag(hex);
+  if (checksum.kind != Checksum::Kind::sha256) throw UserError("--sha256: 64 hexadecimal digits are wanted");
+  return checksum;
+}
+
+// One text of a file of rows, as the papers read it.
+void make_text(const FetchItem& item) {
+  AtomicFile file(item.text_path);
+  bool first = true;
+  for (const JsonDocument& row : read_rows(item.path)) {
+    const auto found = row.value.find(item.text_field);
+    if (found == row.value.end() || !found->is_string())
+      throw UserError(Where{item.path, row.line, item.text_field}, "a string is needed here");
+    const auto& text = found->get_ref<const std::string&>();
+    if (!first) file.write(item.join.data(), item.join.size());
+    file.write(text.data(), text.size());
+    first = false;
+  }
+  file.commit();
+}
+
+void fetch(const Hub& hub, const FetchPlan& plan) {
+  std::vector<FetchItem> missing;
+  int64_t bytes = 0;
+  for (const FetchItem& item : plan.items) {
+    if (is_downloaded(hub, item.file, item.path)) continue;
+    missing.push_back(item);
+    bytes += std::max<int64_t>(0, item.file.bytes - bytes_in_part(item.file, item.path));
+  }
+  log_info(plan.what + ": " + std::to_string(plan.items.size()) + " files, " +
+           std::to_string(plan.items.size() - missing.size()) + " there, " + bytes_text(bytes) + " to get");
+  if (!missing.empty()) {
+    Progress progress(static_cast<double>(bytes), "fetch");
+    int64_t come = 0, told = 0;
+    for (const FetchItem& item : missing) {
+      download(hub, item.file, item.path, [&](int64_t gained) {
+        come += gained;  // what comes a second time is not told again
+        if (come > told) progress.add(static_cast<double>(come - told), item.file.name);
+        told = std::max(told, come);
+      });
+    }
+    progress.finish();
+  }
+  for (const FetchItem& item : plan.items) {
+    const bool renewed = std::ranges::any_of(missing, [&](const auto& m) { return m.path == item.path; });
+    if (!item.text_path.empty() && (renewed || !std::filesystem::exists(item.text_path))) make_text(item);
+    if (plan.result.empty()) std::cout << (item.text_path.empty() ? item.path : item.text_path) << "\n";
+  }
+  if (!plan.result.empty()) std::cout << plan.result << "\n";
+}
+
+int run(const Options& o) {
+  const SignalGuard signals;
+  try {
+    const Checksum checksum = given_checksum(o);
+    if (!o.file.empty() && o.names.size() > 1) throw UserError("--file is one repository's: give one name");
+    const Hub hub({.endpoint = o.endpoint.empty() ? environment("HF_ENDPOINT") : o.endpoint,
+                   .token = environment("HF_TOKEN"),
+                   .stop = signalled});
+    for (const std::string& name : o.names) {
+      FetchPlan plan = plan_fetch(hub, {name, o.revision, o.splits, o.file}, cache_folder());
+      if (checksum.kind != Checksum::Kind::none) plan.items.at(0).file.checksum = checksum;
+      fetch(hub, plan);
+    }
+    return success;
+  } catch (const Stopped&) {
+    log_warning("interrupted; what came is kept, the same command goes on behind it");
+    return interrupted_run;
+  }
+}
+
+}  // namespace
+
+Command add_fetch(CLI::App& program) {
+  auto o = std::make_shared<Options>();
+  CLI::App* app = program.add_subcommand("fetch",
+                                         "Data sets and models from a hub into the cache (HARNESS_CACHE, "
+                                         "else ~/.cache/harness), where run and eval "
+                                         "find them. What was cut goes on where it ended. Environment: "
+                                         "HF_ENDPOINT, the hub's address; HF_TOKEN, "
+                                         "for what is not open to everyone");
+  app->add_option("name", o->names,
+                  "A data set that docs/experiments.md lists (piqa, wikitext2, c4), or a model: owner/name")
+      ->required();
+  app->add_option("--endpoint", o->endpoint, "The hub's address; default: HF_ENDPOINT");
+  app->add_option("--revision", o->revision,
+                  "Branch, tag or commit; a model's folder is then owner/name@revision");
+  app->add_option("--split", o->splits, "Of a data set; default: those that experiments read");
+  app->add_option("--file", o->file, "This file of the repository instead of those chosen by name");
+  app->add_option("--sha256", o->sha256, "With --file: what it must hash to; default: what the hub says");
+  return {app, [o](Communicator& comm) { return only_on_root(comm, [&] { return run(*o); }); }};
+}
+
+}  // namespace ptq

@@ -1,0 +1,39 @@
+// Which files of the hub `harness fetch NAME` gets, and where they go.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "harness/hub.h"
+#include "harness/known_datasets.h"
+
+namespace ptq {
+
+struct FetchWish {
+  std::string name;                 // "owner/name": a model; else a known data set
+  std::string revision;             // "": main
+  std::vector<std::string> splits;  // of a data set; empty: those that experiments read
+  std::string file;                 // this one of the repository instead of those chosen by name; "" for none
+};
+
+struct FetchItem {
+  RemoteFile file;
+  std::string path;
+  // A text to be made of the rows when they are there (known_datasets.h): its path, or "".
+  std::string text_path = "", text_field = "", join = "";
+};
+
+struct FetchPlan {
+  std::string what;              // "model 'owner/name', commit 1234567"
+  std::vector<FetchItem> items;  // in the order in which they are to be got
+  std::string result;            // a model's folder; "" for a data set, whose results are its files
+};
+
+// Models: config.json (last, so that a folder that has one is whole), the tokenizer's and generation's files,
+// the safetensors or all shards of their index. Data sets: the file of each split, from the branch where the
+// hub keeps every data set as Parquet, else from the revision's own files. `cache` is cache_folder(). Throws
+// UserError: an unknown name, no such repository, no safetensors, no tokenizer, a split that is not there or
+// lies in several files; and what Hub throws.
+FetchPlan plan_fetch(const Hub& hub, const FetchWish& wish, const std::string& cache);
+
+}  // namespace ptq
