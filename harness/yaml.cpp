@@ -2,14 +2,18 @@
 
 #include <yaml-cpp/yaml.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <functional>
 #include <regex>
+
+#include "models/tokenizer/utf8.h"
 
 namespace ptq {
 namespace {
 
 constexpr int max_depth = 40;
+constexpr int max_values = 100000;  // few lines of aliases of aliases would make any number
 
 Json scalar(const YAML::Node& node) {
   const std::string& text = node.Scalar();
@@ -27,11 +31,22 @@ Json scalar(const YAML::Node& node) {
   return text;
 }
 
+void check_utf8(const std::string& text, const std::string& file) {
+  const size_t valid = tokenizer::valid_utf8_prefix(text);
+  if (valid == text.size()) return;
+  const auto end = text.begin() + static_cast<std::ptrdiff_t>(valid);
+  throw UserError({file, static_cast<int>(std::count(text.begin(), end, '\n')) + 1, ""},
+                  "not UTF-8 at byte " + std::to_string(valid));
+}
+
 struct Reader {
   YamlDocument& document;
+  int values = 0;
 
   Json read(const YAML::Node& node, const std::string& path, int depth) {
     if (depth > max_depth) throw UserError(document.where(path), "nested deeper than 40 levels");
+    if (++values > max_values)
+      throw UserError(document.where(path), "more than 100000 values, aliases counted");
     if (node.Mark().line >= 0) document.lines.emplace(path, node.Mark().line + 1);
     switch (node.Type()) {
       case YAML::NodeType::Scalar:
@@ -95,6 +110,7 @@ Where YamlDocument::where(const std::string& path) const {
 YamlDocument parse_yaml(const std::string& text, const std::string& file) {
   YamlDocument document;
   document.file = file;
+  check_utf8(text, file);
   YAML::Node root;
   try {
     root = YAML::Load(text);
@@ -109,10 +125,11 @@ YamlDocument parse_yaml(const std::string& text, const std::string& file) {
 
 Json parse_yaml_value(const std::string& text) {
   YamlDocument scratch;
+  check_utf8(text, "");
   try {
     return Reader{scratch}.read(YAML::Load(text), "", 0);
   } catch (const YAML::Exception& e) {
-    throw UserError("not a YAML value: '" + text + "'");
+    throw UserError("not a YAML value: '" + text.substr(0, text.find('\n')) + "'");
   }
 }
 

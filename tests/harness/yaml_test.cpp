@@ -47,6 +47,22 @@ TEST(Yaml, DeepNestingIsRefusedNotFollowed) {
               HasSubstr("40 levels"));
 }
 
+TEST(Yaml, BrokenTextNamesLineAndByte) {
+  EXPECT_EQ(user_error([] { parse_yaml("a: 1\nb: \xFF\n", "t.yaml"); }), "t.yaml:2: not UTF-8 at byte 8");
+}
+
+// Eight aliases of eight aliases of ...: 8^9 values in nine lines.
+TEST(Yaml, AliasesOfAliasesAreCountedNotFollowed) {
+  std::string text = "a: &a [x, x, x, x, x, x, x, x]\n";
+  for (char c = 'b'; c < 'j'; ++c) {
+    const std::string before = std::string("*") + char(c - 1);
+    text += std::string(1, c) + ": &" + c + " [" + before;
+    for (int i = 1; i < 8; ++i) text += ", " + before;
+    text += "]\n";
+  }
+  EXPECT_THAT(user_error([&] { parse_yaml(text, "t.yaml"); }), HasSubstr("more than 100000 values"));
+}
+
 TEST(YamlMap, UnknownKeyNamesTheNearest) {
   const YamlDocument d = parse_yaml("m:\n  sampels: 3\n", "t.yaml");
   EXPECT_EQ(user_error([&] {
