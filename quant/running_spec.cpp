@@ -10,9 +10,9 @@ const std::vector<std::string> range_names = {"minmax", "moving_average", "perce
 }  // namespace
 
 ActivationSpec activation_spec_from_json(const Json& value, const std::string& key) {
-  const Fields fields(value, key,
-                      {"format", "bits", "symmetric", "exponent_bits", "granularity", "group_size", "static",
-                       "range", "momentum", "percentile"});
+  const SpecFields fields(value, key,
+                          {"format", "bits", "symmetric", "exponent_bits", "granularity", "group_size",
+                           "static", "range", "momentum", "percentile"});
   ActivationSpec spec;
   const NumberFields number =
       number_fields(fields, {spec.format, spec.bits, spec.symmetric, spec.exponent_bits});
@@ -85,7 +85,8 @@ std::string short_name(const ActivationSpec& spec) {
 }
 
 KvCacheSpec kv_cache_spec_from_json(const Json& value, const std::string& key) {
-  const Fields fields(value, key, {"bits", "scheme", "symmetric", "granularity", "group_size", "residual"});
+  const SpecFields fields(value, key,
+                          {"bits", "scheme", "symmetric", "granularity", "group_size", "residual"});
   KvCacheSpec spec;
   spec.scheme = fields.choice("scheme", spec.scheme, {"token", "kivi"}, "scheme");
   if (!fields.has("bits")) fields.fail("bits", "is missing: a whole number from 2 to 8");

@@ -14,7 +14,7 @@ const std::vector<std::string> weight_keys = {
     "format", "bits", "symmetric", "granularity", "group_size", "allow_partial_group", "exponent_bits"};
 
 WeightSpec weight_spec_from_json(const Json& value, const std::string& key) {
-  const Fields fields(value, key, weight_keys);
+  const SpecFields fields(value, key, weight_keys);
   WeightSpec spec;
   const NumberFields number =
       number_fields(fields, {spec.format, spec.bits, spec.symmetric, spec.exponent_bits});
@@ -60,7 +60,7 @@ Json to_json(const WeightSpec& w) {
 WeightRule rule_from_json(const Json& value, const Json& weights, const std::string& key) {
   std::vector<std::string> keys = {"match", "blocks"};
   keys.insert(keys.end(), weight_keys.begin(), weight_keys.end());
-  const Fields fields(value, key, keys);
+  const SpecFields fields(value, key, keys);
   WeightRule rule;
   if (!fields.has("match") && !fields.has("blocks"))
     throw UserError({{}, 0, key},
@@ -107,7 +107,7 @@ Json to_json(const WeightRule& rule) {
 }
 
 AllocationSpec allocation_from_json(const Json& value, const WeightSpec& weights, const std::string& key) {
-  const Fields fields(value, key, {"average_bits", "bits"});
+  const SpecFields fields(value, key, {"average_bits", "bits"});
   AllocationSpec spec;
   for (const char* name : {"average_bits", "bits"})
     if (!fields.has(name)) fields.fail(name, "is missing: wanted {average_bits: 4.5, bits: [3, 4, 8]}");
@@ -201,8 +201,8 @@ Json to_json(const QuantSpec& spec) {
 }
 
 QuantSpec quant_spec_from_json(const Json& value, const std::string& where_key) {
-  const Fields fields(value, where_key,
-                      {"name", "weights", "layers", "allocation", "activations", "kv_cache"});
+  const SpecFields fields(value, where_key,
+                          {"name", "weights", "layers", "allocation", "activations", "kv_cache"});
   QuantSpec spec;
   const Json weights = fields.has("weights") ? fields.at("weights") : Json::object();
   spec.weights = weight_spec_from_json(weights, fields.path("weights"));

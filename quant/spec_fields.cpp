@@ -24,7 +24,7 @@ std::string granularity_name(Granularity value) {
 
 Granularity granularity_of(const std::string& name) { return granularities.at(name); }
 
-Fields::Fields(const Json& value, std::string key, const std::vector<std::string>& allowed)
+SpecFields::SpecFields(const Json& value, std::string key, const std::vector<std::string>& allowed)
     : value_(value), key_(std::move(key)) {
   if (!value.is_object()) throw UserError({{}, 0, key_}, "must be a mapping, not " + value.dump());
   for (const auto& [name, ignored] : value.items())
@@ -32,28 +32,28 @@ Fields::Fields(const Json& value, std::string key, const std::vector<std::string
       throw UserError({{}, 0, path(name)}, unknown_name_message("key", name, allowed));
 }
 
-void Fields::fail(const std::string& name, const std::string& message) const {
+void SpecFields::fail(const std::string& name, const std::string& message) const {
   throw UserError({{}, 0, path(name)}, message);
 }
 
-void Fields::refuse(const std::string& name, const std::string& allowed) const {
+void SpecFields::refuse(const std::string& name, const std::string& allowed) const {
   fail(name, "must be " + allowed + ", not " + value_.at(name).dump());
 }
 
-void Fields::read(const std::string& name, std::string& into) const {
+void SpecFields::read(const std::string& name, std::string& into) const {
   if (!has(name)) return;
   if (!value_.at(name).is_string()) refuse(name, "text");
   into = value_.at(name).get<std::string>();
 }
 
-void Fields::read(const std::string& name, bool& into) const {
+void SpecFields::read(const std::string& name, bool& into) const {
   if (!has(name)) return;
   if (!value_.at(name).is_boolean()) refuse(name, "true or false");
   into = value_.at(name).get<bool>();
 }
 
-int64_t Fields::integer(const std::string& name, int64_t otherwise, int64_t low, int64_t high,
-                        const std::string& allowed) const {
+int64_t SpecFields::integer(const std::string& name, int64_t otherwise, int64_t low, int64_t high,
+                            const std::string& allowed) const {
   if (!has(name)) return otherwise;
   const Json& value = value_.at(name);
   if (!value.is_number_integer()) refuse(name, allowed);
@@ -63,8 +63,8 @@ int64_t Fields::integer(const std::string& name, int64_t otherwise, int64_t low,
   return value.get<int64_t>();
 }
 
-double Fields::number(const std::string& name, double otherwise, double low, double high,
-                      const std::string& allowed) const {
+double SpecFields::number(const std::string& name, double otherwise, double low, double high,
+                          const std::string& allowed) const {
   if (!has(name)) return otherwise;
   if (!value_.at(name).is_number()) refuse(name, allowed);
   const double value = value_.at(name).get<double>();
@@ -72,8 +72,8 @@ double Fields::number(const std::string& name, double otherwise, double low, dou
   return value;
 }
 
-std::string Fields::choice(const std::string& name, const std::string& otherwise,
-                           const std::vector<std::string>& allowed, const std::string& what) const {
+std::string SpecFields::choice(const std::string& name, const std::string& otherwise,
+                               const std::vector<std::string>& allowed, const std::string& what) const {
   std::string value = otherwise;
   read(name, value);
   if (std::find(allowed.begin(), allowed.end(), value) == allowed.end())
@@ -81,12 +81,12 @@ std::string Fields::choice(const std::string& name, const std::string& otherwise
   return value;
 }
 
-void Fields::forbid(const std::vector<std::string>& names, const std::string& reason) const {
+void SpecFields::forbid(const std::vector<std::string>& names, const std::string& reason) const {
   for (const std::string& name : names)
     if (has(name)) fail(name, reason);
 }
 
-NumberFields number_fields(const Fields& fields, const NumberFields& defaults) {
+NumberFields number_fields(const SpecFields& fields, const NumberFields& defaults) {
   NumberFields number = defaults;
   std::vector<std::string> names = FormatRegistry::get().names();
   names.push_back(no_format);

@@ -10,9 +10,9 @@
 namespace ptq {
 
 // One JSON object whose fields are taken by name; what is not allowed is an error.
-class Fields {
+class SpecFields {
  public:
-  Fields(const Json& value, std::string key, const std::vector<std::string>& allowed);
+  SpecFields(const Json& value, std::string key, const std::vector<std::string>& allowed);
 
   std::string path(const std::string& name) const { return key_.empty() ? name : key_ + "." + name; }
   bool has(const std::string& name) const { return value_.contains(name); }
@@ -48,7 +48,7 @@ struct NumberFields {
   bool symmetric;
   int exponent_bits;
 };
-NumberFields number_fields(const Fields& fields, const NumberFields& defaults);
+NumberFields number_fields(const SpecFields& fields, const NumberFields& defaults);
 
 ActivationSpec activation_spec_from_json(const Json& value, const std::string& key);
 KvCacheSpec kv_cache_spec_from_json(const Json& value, const std::string& key);
