@@ -58,7 +58,7 @@ TEST_P(Golden, CutShortIsSaid) {
 TEST_P(Golden, DamageIsNoCrash) {
   const std::string whole = content(golden(std::string(GetParam()) + ".parquet"));
   for (size_t i = 0; i < whole.size(); ++i)
-    for (const int flip : {0x01, 0x80, 0xFF}) {
+    for (const int flip : {0x01, 0xFF}) {
       std::string bytes = whole;
       bytes[i] = static_cast<char>(bytes[i] ^ flip);
       const std::string error = error_of(bytes);
