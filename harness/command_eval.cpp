@@ -16,7 +16,7 @@ struct Options {
   std::string model, method, calibration, text, task, data, fewshot, chat_template;
   std::string dtype = "float32", device = "cpu", preset = "windows", protocol = "windows";
   int64_t samples = 0, length = 0, seed = 0;
-  int64_t window = 2048, windows = 0, stride = 0, limit = 0, shots = 0;
+  int64_t window = 2048, windows = 0, stride = 0, decode = 0, limit = 0, shots = -1, max_tokens = 0;
   int threads = 0;
   bool json = false, progress = false, singleturn = false;
   std::vector<std::string> assignments;
@@ -46,9 +46,12 @@ Experiment make_experiment(const Options& o, int threads) {
   Json evaluation;
   if (!o.text.empty()) {
     evaluation = {{"task", "perplexity"}, {"corpus", o.text},   {"window", o.window},
-                  {"windows", o.windows}, {"stride", o.stride}, {"protocol", o.protocol}};
+                  {"windows", o.windows}, {"stride", o.stride}, {"protocol", o.protocol},
+                  {"decode", o.decode}};
   } else {
-    evaluation = {{"task", o.task}, {"documents", o.data}, {"limit", o.limit}, {"shots", o.shots}};
+    evaluation = {{"task", o.task}, {"documents", o.data}, {"limit", o.limit}};
+    if (o.shots >= 0) evaluation["shots"] = o.shots;
+    if (o.max_tokens > 0) evaluation["max_tokens"] = o.max_tokens;
     if (!o.fewshot.empty()) evaluation["fewshot"] = o.fewshot;
   }
   if (!o.chat_template.empty())
@@ -135,7 +138,8 @@ Command add_eval(CLI::App& program) {
   auto o = std::make_shared<Options>();
   CLI::App* app =
       program.add_subcommand("eval", "Evaluate one model, quantized or not, and print its numbers");
-  app->add_option("--model", o->model, "Model folder (config.json, *.safetensors, tokenizer.json), or owner/name as fetched")
+  app->add_option("--model", o->model,
+                  "Model folder (config.json, *.safetensors, tokenizer.json), or owner/name as fetched")
       ->required();
   app->add_option("--method", o->method,
                   "Quantize first: a method of `harness list`; default: full precision");
@@ -156,10 +160,15 @@ Command add_eval(CLI::App& program) {
       ->capture_default_str();
   app->add_option("--protocol", o->protocol, "Perplexity protocol: windows, or papers (one BOS at the start)")
       ->capture_default_str();
+  app->add_option("--decode", o->decode,
+                  "Tokens at the end of each window that go one at a time through the KV cache")
+      ->capture_default_str();
   app->add_option("--task", o->task, "A task of `harness list`");
   app->add_option("--data", o->data, "Its documents: JSON lines or Parquet");
   app->add_option("--limit", o->limit, "First documents only; 0: all")->capture_default_str();
-  app->add_option("--shots", o->shots, "Solved examples before each question")->capture_default_str();
+  app->add_option("--shots", o->shots,
+                  "Solved examples before each question; default: the task's, mostly none");
+  app->add_option("--max-tokens", o->max_tokens, "Of an answer, where a task generates; default: the task's");
   app->add_option("--fewshot", o->fewshot, "Documents that examples are drawn from; default: --data");
   app->add_option("--chat-template", o->chat_template,
                   "auto: the checkpoint's own chat template; or a name, for a checkpoint without one");

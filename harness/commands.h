@@ -42,6 +42,8 @@ Command add_plan(CLI::App& program);
 Command add_report(CLI::App& program);
 Command add_analyze(CLI::App& program);
 Command add_show(CLI::App& program);
+Command add_outputs(CLI::App& program);
+Command add_speed(CLI::App& program);
 Command add_verify(CLI::App& program);
 Command add_gc(CLI::App& program);
 Command add_migrate(CLI::App& program);

@@ -89,8 +89,8 @@ ModelShape read_model_shape(const std::string& dir) {
   return shape;
 }
 
-std::vector<BatchShape> batch_shapes(const std::vector<Request>& requests,
-                                     const std::vector<Batch>& batches) {
+std::vector<BatchShape> batch_shapes(const std::vector<Request>& requests, const std::vector<Batch>& batches,
+                                     const std::optional<Generation>& generation) {
   std::vector<BatchShape> shapes;
   for (const Batch& batch : batches) {
     BatchShape shape{.tokens = batch.tokens};
@@ -99,7 +99,9 @@ std::vector<BatchShape> batch_shapes(const std::vector<Request>& requests,
       const auto ids = static_cast<int64_t>(request.ids.size());
       shape.longest = std::max(shape.longest, ids - (request.feed_all ? 0 : 1));
       shape.scored += ids - request.from;
+      shape.steps = std::max(shape.steps, generation ? generation->most_tokens : request.decode);
     }
+    if (generation) shape.tokens -= generation->most_tokens * static_cast<int64_t>(batch.requests.size());
     shape.scored = std::min(shape.scored, shape.tokens);  // choices of one token share theirs
     shapes.push_back(shape);
   }
@@ -145,6 +147,12 @@ Work block_work(const ModelConfig& c, int64_t rows, int64_t tokens, bool bfloat1
   return work += mlp_work(c, rows, tokens, bfloat16);
 }
 
+namespace {
+
+constexpr int64_t step_rows = 32;
+
+}  // namespace
+
 UnitWork score_work(const ModelShape& model, bool bfloat16, bool quantized, bool block_by_block,
                     const std::vector<BatchShape>& batches, size_t begin, size_t end) {
   const ModelConfig& c = model.config;
@@ -165,6 +173,9 @@ UnitWork score_work(const ModelShape& model, bool bfloat16, bool quantized, bool
     for (int64_t at = 0; at < batch.scored; at += 256)
       head += product_work(std::min<int64_t>(256, batch.scored - at), c.hidden_size, c.vocab_size, bfloat16);
     head.add(Kernel::log_softmax, count(batch.scored) * count(c.vocab_size));
+    // A step costs as much for 1 sequence as for 32. (What it attends to is not counted.)
+    forward += block_work(c, step_rows, 1, bfloat16).times(count(c.layers * batch.steps));
+    head += product_work(step_rows, c.hidden_size, c.vocab_size, bfloat16).times(count(batch.steps));
   }
   UnitWork unit;
   unit.stages.push_back({.what = "forward", .work = forward, .pieces = 1});

@@ -5,6 +5,7 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -64,8 +65,11 @@ ModelShape read_model_shape(const std::string& dir);  // config.json alone
 // One batch of an evaluation: tokens that the model reads, the longest request's, positions that have logits.
 struct BatchShape {
   int64_t tokens = 1, longest = 1, scored = 0;
+  int64_t steps = 0;  // of sequences that read a token each (evaluators/decoding.h)
 };
-std::vector<BatchShape> batch_shapes(const std::vector<Request>& requests, const std::vector<Batch>& batches);
+// generation: of answers, which are taken to be of the most tokens.
+std::vector<BatchShape> batch_shapes(const std::vector<Request>& requests, const std::vector<Batch>& batches,
+                                     const std::optional<Generation>& generation = {});
 
 struct JobShape {
   Json method;  // to_json(Method)

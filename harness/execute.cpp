@@ -62,14 +62,16 @@ std::string quantize(Resources& resources, const Json& unit, const Team& team, c
 
 struct PackedScore {  // on its way between ranks
   double log_likelihood, divergence;
-  int64_t agreements, greedy;
+  int64_t agreements, greedy, generated;  // generated: ids of an answer, which follow
 };
 
 std::string pack_scores(const std::vector<Score>& scores) {
   std::string bytes;
   for (const Score& s : scores) {
-    const PackedScore packed{s.log_likelihood, s.divergence, s.agreements, s.greedy};
+    const PackedScore packed{s.log_likelihood, s.divergence, s.agreements, s.greedy,
+                             static_cast<int64_t>(s.generated.size())};
     bytes.append(reinterpret_cast<const char*>(&packed), sizeof packed);
+    bytes.append(reinterpret_cast<const char*>(s.generated.data()), s.generated.size() * sizeof(int32_t));
   }
   return bytes;
 }
@@ -94,6 +96,10 @@ std::string score(Resources& resources, const Json& unit, const Heartbeat& heart
   const at::ScalarType dtype = unit["dtype"] == "bfloat16" ? at::kBFloat16 : at::kFloat;
   if (unit["block_by_block"]) give_back_freed_memory();
   const DecoderModel& model = resources.model(dir, artifact, dtype, unit["running"]);
+  if (evaluation->decodes)
+    return pack_scores(decode_batches(model, evaluation->requests, evaluation->batches, unit["begin"],
+                                      unit["end"], evaluation->generation, heartbeat,
+                                      resources.device().device));
   const bool compares = TaskRegistry::get().find(evaluation->spec.task)->against_full_precision;
   std::optional<DecoderModel> reference;  // its blocks are never kept
   if (compares && !artifact.empty())
@@ -135,12 +141,19 @@ std::vector<QuantizationOutcome> interpret_quantizations(const std::string& byte
 }
 
 std::vector<Score> interpret_scores(const std::string& bytes) {
-  PTQ_CHECK_EQ(bytes.size() % sizeof(PackedScore), size_t{0});
   std::vector<Score> scores;
-  for (size_t at = 0; at < bytes.size(); at += sizeof(PackedScore)) {
+  size_t at = 0;
+  const auto take = [&](void* into, size_t size) {
+    PTQ_CHECK(size <= bytes.size() - at, "scores end in the middle");
+    if (size > 0) std::memcpy(into, bytes.data() + at, size);
+    at += size;
+  };
+  while (at < bytes.size()) {
     PackedScore s;
-    std::memcpy(&s, bytes.data() + at, sizeof s);
-    scores.push_back({s.log_likelihood, s.greedy != 0, s.divergence, s.agreements});
+    take(&s, sizeof s);
+    Score& score = scores.emplace_back(Score{s.log_likelihood, s.greedy != 0, s.divergence, s.agreements});
+    score.generated.resize(static_cast<size_t>(s.generated));
+    take(score.generated.data(), score.generated.size() * sizeof(int32_t));
   }
   return scores;
 }

@@ -120,7 +120,7 @@ void read_evaluation(const YamlDocument& document, const PathResolver& resolver,
     const YamlMap f(
         document, value, path,
         {"name", "task", "corpus", "documents", "split", "window", "stride", "windows", "protocol", "limit",
-         "shots", "fewshot", "chat_template", "fewshot_as_multiturn", "metric"});
+         "shots", "fewshot", "chat_template", "fewshot_as_multiturn", "max_tokens", "decode", "metric"});
     EvaluationEntry entry;
     EvaluationSpec& spec = entry.spec;
     spec.task = f.text("task");
@@ -131,8 +131,9 @@ void read_evaluation(const YamlDocument& document, const PathResolver& resolver,
         if (f.has(key)) f.fail(key, "is not read by " + spec.task + ": " + reason);
     };
     if (task->is_text) {
-      refuse({"documents", "limit", "shots", "fewshot", "chat_template", "fewshot_as_multiturn"},
+      refuse({"documents", "limit", "shots", "fewshot", "chat_template", "fewshot_as_multiturn", "max_tokens"},
              "it scores windows of a text (corpus, window, stride, windows, protocol)");
+      if (task->against_full_precision) refuse({"decode"}, "it reads windows in one pass");
       entry.source = f.text("corpus");
       entry.split = f.text("split", "test");
       spec.path = resolver.corpus(f.path("corpus"), entry.source, entry.split);
@@ -140,13 +141,16 @@ void read_evaluation(const YamlDocument& document, const PathResolver& resolver,
       spec.window = f.integer("window", spec.window, 2, 1 << 24);
       spec.stride = f.integer("stride", 0, 0, spec.window);
       spec.windows = f.integer("windows", 0, 0, int64_t{1} << 40);
+      spec.decode = f.integer("decode", 0, 0, spec.window);
     } else {
-      refuse({"corpus", "split", "window", "stride", "windows", "protocol"},
+      refuse({"corpus", "split", "window", "stride", "windows", "protocol", "decode"},
              "it scores documents (documents, limit, shots, fewshot, chat_template)");
       entry.source = f.text("documents");
       spec.path = resolver.documents(f.path("documents"), entry.source);
       spec.limit = f.integer("limit", 0, 0, int64_t{1} << 40);
-      spec.shots = f.integer("shots", 0, 0, 1000);
+      spec.shots = f.integer("shots", task->shots, 0, 1000);
+      if (!task->generates) refuse({"max_tokens"}, "it generates nothing");
+      spec.max_tokens = f.integer("max_tokens", 0, 0, 1 << 24);
       if (f.has("fewshot")) {
         entry.fewshot = f.text("fewshot");
         spec.fewshot_path = resolver.documents(f.path("fewshot"), entry.fewshot);

@@ -91,8 +91,10 @@ Json describe(const Experiment& e, const Position& p) {
                 {"window", v.spec.window},
                 {"stride", v.spec.stride},
                 {"windows", v.spec.windows}});
+    if (v.spec.decode > 0) out["decode"] = v.spec.decode;
   } else {
     out.update({{"limit", v.spec.limit}, {"shots", v.spec.shots}, {"fewshot", v.fewshot}});
+    if (v.spec.max_tokens > 0) out["max_tokens"] = v.spec.max_tokens;
     if (!v.spec.chat_template.empty())
       out.update(
           {{"chat_template", v.spec.chat_template}, {"fewshot_as_multiturn", v.spec.fewshot_as_multiturn}});

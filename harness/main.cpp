@@ -17,13 +17,12 @@ int main(int argc, char** argv) {
   program.name("harness");
   program.require_subcommand(1);
   program.set_help_all_flag("--help-all", "Help of every subcommand");
-  const ptq::Command commands[] = {ptq::add_run(program),    ptq::add_eval(program),
-                                   ptq::add_plan(program),
-                                   ptq::add_report(program), ptq::add_analyze(program),
-                                   ptq::add_show(program),
-                                   ptq::add_verify(program), ptq::add_gc(program),
-                                   ptq::add_migrate(program), ptq::add_list(program),
-                                   ptq::add_tokenize(program), ptq::add_fetch(program)};
+  const ptq::Command commands[] = {
+      ptq::add_run(program),      ptq::add_eval(program),    ptq::add_plan(program),
+      ptq::add_report(program),   ptq::add_show(program),    ptq::add_verify(program),
+      ptq::add_gc(program),       ptq::add_migrate(program), ptq::add_list(program),
+      ptq::add_tokenize(program), ptq::add_fetch(program),   ptq::add_analyze(program),
+      ptq::add_outputs(program),  ptq::add_speed(program)};
   // Only rank 0 speaks of mistakes on the command line; all ranks see the same one.
   try {
     program.parse(argc, argv);

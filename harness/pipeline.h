@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -23,5 +24,12 @@ std::vector<Score> score_batches(const DecoderModel& model, const std::vector<Re
                                  bool block_by_block, const std::function<void(double)>& share,
                                  const at::Device& device = at::kCPU,
                                  const DecoderModel* reference = nullptr);
+
+// The same for an evaluation that decodes (evaluators/decoding.h): the whole model is in memory.
+std::vector<Score> decode_batches(const DecoderModel& model, const std::vector<Request>& requests,
+                                  const std::vector<Batch>& batches, size_t begin, size_t end,
+                                  const std::optional<Generation>& generation,
+                                  const std::function<void(double)>& share,
+                                  const at::Device& device = at::kCPU);
 
 }  // namespace ptq

@@ -103,10 +103,15 @@ std::vector<PlannedCell> plan_cells(const Experiment& e, const std::vector<Cell>
     planned.model = read_model_shape(dir);
     planned.model.config = checkpoint->config();
     planned.evaluation = resources.evaluation(dir, e.evaluation[p.evaluation].spec);
-    planned.batches = batch_shapes(planned.evaluation->requests, planned.evaluation->batches);
+    planned.batches = batch_shapes(planned.evaluation->requests, planned.evaluation->batches,
+                                   planned.evaluation->generation);
 
     CellRow& row = planned.row;
     row.cell = cell.description;
+    if (planned.evaluation->decodes && !fits(planned))
+      throw UserError({e.file, 0, "memory_limit"},
+                      "evaluation '" + e.evaluation[p.evaluation].spec.name +
+                          "' reads one token at a time, for which half of it must hold the whole model");
     row.checkpoint_digest = checkpoint->digest();
     row.evaluation_digest = planned.evaluation->digest;
     std::string model_key = row.checkpoint_digest;

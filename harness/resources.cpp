@@ -1,6 +1,11 @@
 #include "harness/resources.h"
 
+#include <filesystem>
+
 #include "core/error.h"
+#include "core/sha256.h"
+#include "datasets/text.h"
+#include "evaluators/decoding.h"
 #include "models/overlay.h"
 
 namespace ptq {
@@ -13,10 +18,12 @@ Json to_json(const EvaluationSpec& s) {
           {"fewshot_path", s.fewshot_path},
           {"chat_template", s.chat_template},
           {"fewshot_as_multiturn", s.fewshot_as_multiturn},
+          {"max_tokens", s.max_tokens},
           {"protocol", s.protocol},
           {"window", s.window},
           {"stride", s.stride},
-          {"windows", s.windows}};
+          {"windows", s.windows},
+          {"decode", s.decode}};
 }
 
 EvaluationSpec evaluation_from_json(const Json& v) {
@@ -28,10 +35,12 @@ EvaluationSpec evaluation_from_json(const Json& v) {
   s.fewshot_path = v.at("fewshot_path");
   s.chat_template = v.at("chat_template");
   s.fewshot_as_multiturn = v.at("fewshot_as_multiturn");
+  s.max_tokens = v.at("max_tokens");
   s.protocol = v.at("protocol");
   s.window = v.at("window");
   s.stride = v.at("stride");
   s.windows = v.at("windows");
+  s.decode = v.at("decode");
   return s;
 }
 
@@ -39,6 +48,20 @@ Json to_json(const CalibrationSpec& s, int64_t seed) {
   return {
       {"path", s.path}, {"preset", s.preset}, {"samples", s.samples}, {"length", s.length}, {"seed", seed}};
 }
+
+namespace {
+
+// The digest of requests whose answers end as the checkpoint's generation_config.json says.
+std::string with_ends(const std::string& digest, const std::string& dir) {
+  const std::string path = dir + "/generation_config.json";
+  std::error_code error;
+  Sha256 hash;
+  const std::string text = digest + "\n" + (std::filesystem::exists(path, error) ? read_text(path) : "");
+  hash.update(text.data(), text.size());
+  return hash.hex();
+}
+
+}  // namespace
 
 std::shared_ptr<const Checkpoint> Resources::checkpoint(const std::string& dir) {
   auto& slot = checkpoints_[dir];
@@ -85,8 +108,12 @@ std::shared_ptr<const PreparedEvaluation> Resources::evaluation(const std::strin
     const TaskInput input{prepared->spec, *words, checkpoint(dir)->config().max_positions, dir};
     prepared->task = TaskRegistry::get().find(spec.task)->make(input);
     prepared->requests = prepared->task->requests();
-    prepared->batches = plan_batches(prepared->requests);
+    prepared->generation = prepared->task->generation();
+    prepared->decodes = decodes(prepared->requests, prepared->generation);
+    prepared->batches = prepared->decodes ? plan_decoding(prepared->requests, prepared->generation)
+                                          : plan_batches(prepared->requests);
     prepared->digest = prepared->task->token_digest();
+    if (prepared->generation) prepared->digest = with_ends(prepared->digest, dir);
     for (const Request& request : prepared->requests)
       prepared->tokens += static_cast<int64_t>(request.ids.size());
     slot = std::move(prepared);

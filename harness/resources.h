@@ -4,6 +4,7 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -20,6 +21,8 @@ struct PreparedEvaluation {
   EvaluationSpec spec;
   std::shared_ptr<const Task> task;
   std::vector<Request> requests;
+  std::optional<Generation> generation;  // of answers
+  bool decodes = false;                  // its batches are for decode_batch (evaluators/decoding.h)
   std::vector<Batch> batches;
   std::string digest;
   int64_t tokens = 0;  // of all requests

@@ -116,6 +116,8 @@ class Ledger {
       add_metrics(row, cell.evaluation->task->metrics(state.scores));
       for (size_t i = 0; i < state.scores.size(); ++i)
         row.documents.push_back({static_cast<int64_t>(i), "log_likelihood", state.scores[i].log_likelihood});
+      for (DocumentText& text : cell.evaluation->task->texts(state.scores))
+        row.texts.push_back({text.document, std::move(text.name), std::move(text.text)});
     }
     store_.commit_cell(run_, row);
     // A quantization's failure fails every cell that evaluates it: one line is enough.

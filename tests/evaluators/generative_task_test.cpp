@@ -53,7 +53,7 @@ TEST_F(Generative, Gsm8kOverlooksCommasDollarsAndAFullStopAtTheEnd) {
 TEST_F(Generative, AnAnswerEndsBeforeTheFirstStopString) {
   positions_ = 512;
   EXPECT_EQ(match("#### 4", "#### 4\n\nQuestion: what? 9"), both);
-  EXPECT_EQ(match("#### 4", "#### 4</s> 9"), both);
+  EXPECT_EQ(match("#### 4", "#### 4<|im_end|> 9"), both);
   EXPECT_EQ(match("#### 4", "Question: #### 4"), neither);
 }
 
