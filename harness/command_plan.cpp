@@ -59,7 +59,7 @@ Prospect look(const Experiment& e, const ResultStore* store, const std::string& 
 struct Kind {
   size_t units = 0, wide = 0;
   double seconds = 0;       // on one rank
-  double team_seconds = 0;  // of its wide units, all ranks together
+  double team_seconds = 0;  // of its wide units, each by a team
 };
 
 struct Report {
@@ -72,20 +72,16 @@ struct Report {
   SimulatedRun run;
   double wall = 0, efficiency = 0;
   size_t statistics = 0;
+  int team_ranks = 1;
 };
 
 Report predict(const Prospect& prospect, const Plan& plan, const Experiment& e, const MachineProfile& machine,
                const Options& o) {
   Report report;
-  const int a_node = (o.ranks + o.nodes - 1) / o.nodes;
-  const double crowd =
-      machine.cores > 0 ? std::max(1.0, static_cast<double>(a_node) * e.threads / machine.cores) : 1;
-  // A machine that was described by hand runs a rank as it says; the measured one has more than one thread
-  // where asked to.
-  const double threads = static_cast<double>(machine.threads) / e.threads;
-  const TeamShape alone{.ranks = 1, .one_node = true, .slowdown = crowd * threads},
-      team{.ranks = o.ranks, .one_node = o.nodes == 1, .slowdown = crowd * threads},
-      free{.ranks = 1, .one_node = true, .slowdown = threads};
+  const TeamShape alone = team_shape(machine, o.ranks, o.nodes, o.ranks, e.threads),
+                  team = team_shape(machine, o.ranks, o.nodes, plan.teams, e.threads),
+                  free = team_shape(machine, 1, 1, 1, e.threads);
+  report.team_ranks = team.ranks;
   std::vector<UnitTimes> times;
   std::set<std::string> loaded;
   for (size_t u = 0; u < plan.units.size(); ++u) {
@@ -107,10 +103,10 @@ Report predict(const Prospect& prospect, const Plan& plan, const Experiment& e, 
       kind.team_seconds += times.back().seconds;
     }
     for (const Stage& stage : work.stages) {
-      report.parts[stage.what] += stage.repeats * seconds(stage.work, machine) * threads;
+      report.parts[stage.what] += stage.repeats * seconds(stage.work, machine) * free.slowdown;
       if (quantizes && stage.what == "gram") report.statistics += static_cast<size_t>(stage.repeats);
     }
-    const Memory memory = memory_of(work, wide ? o.ranks : 1, static_cast<double>(e.memory_limit));
+    const Memory memory = memory_of(work, wide ? team.ranks : 1, static_cast<double>(e.memory_limit));
     if (memory.total() > report.memory.total()) {
       report.memory = memory;
       report.memory_of = plan.units[u].label;
@@ -118,10 +114,10 @@ Report predict(const Prospect& prospect, const Plan& plan, const Experiment& e, 
     report.traffic.sum_bytes += traffic.sum_bytes;
     report.traffic.factor_bytes += traffic.factor_bytes;
     report.traffic.code_bytes += traffic.code_bytes;
-    report.traffic.messages += traffic.messages + 3.0 * (wide ? o.ranks : 1);
+    report.traffic.messages += traffic.messages + 3.0 * (wide ? team.ranks : 1);
     report.traffic.seconds += traffic.seconds;
   }
-  report.run = simulate_run(plan.units, times, o.ranks, prospect.preparation,
+  report.run = simulate_run(plan.units, times, o.ranks, plan.teams, prospect.preparation,
                             o.nodes == 1 ? machine.local_link_latency_s : machine.link_latency_s);
   report.wall = prospect.preparation + report.run.wall;
   report.efficiency = report.run.wall > 0 ? report.one_rank / (o.ranks * report.run.wall) : 1;
@@ -161,6 +157,7 @@ Json to_json(const Report& r, const Prospect& prospect, const MachineProfile& ma
   return {{"experiment", o.file},
           {"machine", machine.name},
           {"ranks", o.ranks},
+          {"team_ranks", r.team_ranks},
           {"nodes", o.nodes},
           {"places", prospect.places},
           {"cells", prospect.distinct},
@@ -202,7 +199,8 @@ void print(const Report& r, const Prospect& prospect, const MachineProfile& mach
                       counted(static_cast<size_t>(o.nodes), "node"));
   line("cells", std::to_string(prospect.cells.size()) + " to do of " + std::to_string(prospect.distinct) +
                     " for " + counted(prospect.places, "place") + " of the table");
-  std::printf("\n%-22s %7s %7s %14s %16s\n", "work", "units", "wide", "on one rank", "wide, all ranks");
+  std::printf("\n%-22s %7s %7s %14s %16s\n", "work", "units", "wide", "on one rank",
+              ("wide, " + counted(static_cast<size_t>(r.team_ranks), "rank")).c_str());
   double sum = 0;
   for (const auto& [name, kind] : r.kinds) {
     std::printf("%-22s %7zu %7zu %14s %16s\n", name.c_str(), kind.units, kind.wide,
@@ -241,7 +239,7 @@ void print(const Report& r, const Prospect& prospect, const MachineProfile& mach
                      std::to_string(prospect.reused) + " from the database; " +
                      counted(r.statistics, "statistic") + " computed; without sharing one rank would need " +
                      duration(r.one_rank + r.alone - sum));
-  if (o.ranks > 16 && quantize != r.kinds.end() && quantize->second.wide)
+  if (r.team_ranks > 16 && quantize != r.kinds.end() && quantize->second.wide)
     line("", "a wide unit is cut into 32 shards at most: more ranks than that do not shorten its passes");
   for (const std::string& assumption : prospect.assumptions) line("assumed", assumption);
 }
@@ -268,7 +266,7 @@ void plan(const Options& o) {
         if (there) reused.insert(cell.row.quantize_key);
         return there;
       },
-      o.ranks, &machine);
+      o.ranks, o.nodes, &machine);
   prospect.quantizations = keys.size();
   prospect.reused = reused.size();
   const Report report = predict(prospect, plan, e, machine, o);

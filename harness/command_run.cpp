@@ -65,9 +65,10 @@ int run(Communicator& comm, const Options& o) {
   });
   if (code == success) code = on_device(comm, experiment.device, device);
   if (code != success) return code;
+  const int nodes = count_nodes(comm);
   code = on_root(comm, [&] {
     store = ResultStore::open(database, ResultStore::Mode::write);
-    prepared = prepare_run(experiment, *store, artifacts_folder(database), comm.size(), device);
+    prepared = prepare_run(experiment, *store, artifacts_folder(database), comm.size(), nodes, device);
   });
   if (code != success) return code;
   const RunSummary summary = run_prepared(comm, prepared.get(), device, !o.quiet);

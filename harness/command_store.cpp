@@ -111,10 +111,10 @@ void find_cell(Verification& v, const std::string& database, const std::string& 
 }
 
 // A run of the cell alone into a scratch database.
-void prepare_verification(Verification& v, int ranks, const RankDevice& device) {
+void prepare_verification(Verification& v, int ranks, int nodes, const RankDevice& device) {
   v.scratch.emplace();
   v.fresh = ResultStore::open(v.scratch->path() + "/cell.db", ResultStore::Mode::write);
-  v.prepared = prepare_run(v.experiment, *v.fresh, v.scratch->path(), ranks, device, v.key);
+  v.prepared = prepare_run(v.experiment, *v.fresh, v.scratch->path(), ranks, nodes, device, v.key);
 }
 
 std::string exact(double value) {
@@ -165,7 +165,9 @@ int verify(Communicator& comm, const std::string& database, const std::string& p
   RankDevice device;
   int code = on_root(comm, [&] { find_cell(v, database, prefix); });
   if (code == success) code = on_device(comm, v.experiment.device, device);
-  if (code == success) code = on_root(comm, [&] { prepare_verification(v, comm.size(), device); });
+  if (code != success) return code;
+  const int nodes = count_nodes(comm);
+  code = on_root(comm, [&] { prepare_verification(v, comm.size(), nodes, device); });
   if (code != success) return code;
   run_prepared(comm, v.prepared.get(), device, false);
   return only_on_root(comm, [&] { return compare(v); });

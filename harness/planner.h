@@ -51,18 +51,20 @@ struct Plan {
   std::vector<UnitPurpose> purposes;  // [unit]
   std::vector<UnitWork> work;         // [unit]
   std::vector<double> alone;          // [unit] cost of its quantizations if each were a unit
+  int teams = 1;                      // of ranks, for wide units (scheduler.h)
 };
 // `reusable(cell)`: its quantization is in the store and its artifact is there.
 //
 // Quantizations that read one full-precision stream (or none) are one unit: what they have in common is
 // computed once (harness/quantize.h). Costs are seconds on `machine` (null: this one as `harness plan`
-// measured it, else a nominal one). A unit that is too long for one of `ranks`, or that would leave ranks
-// without work, is done by all of them.
+// measured it, else a nominal one). Units that are too long for one of `ranks`, or that would leave ranks
+// without work, are done by teams: all ranks or, where the queue's simulation says that it takes less time,
+// several teams side by side (a team wins little from more ranks than 16; harness plan shows what it takes).
 Plan plan_units(const std::vector<PlannedCell>& cells,
-                const std::function<bool(const PlannedCell&)>& reusable, int ranks,
+                const std::function<bool(const PlannedCell&)>& reusable, int ranks, int nodes = 1,
                 const MachineProfile* machine = nullptr);
 
-// Does a unit; runs on any rank, a wide one on all of them with `team` over them. Returns what interpret_*
+// Does a unit; runs on any rank, a wide one on all of its team's. Returns what interpret_*
 // read (of a wide unit: the first rank's).
 std::string execute_unit(Resources& resources, const std::string& payload, const Team& team,
                          const Heartbeat& heartbeat);

@@ -30,7 +30,8 @@ using PreparedRunPtr = std::unique_ptr<PreparedRun, DeletePreparedRun>;
 // device: what all ranks compute on, as rank 0 has it.
 // only_key: that cell alone; UserError when the experiment has none of that key on this machine and build.
 PreparedRunPtr prepare_run(const Experiment& experiment, ResultStore& store, const std::string& artifacts_dir,
-                           int ranks, const RankDevice& device, const std::string& only_key = "");
+                           int ranks, int nodes, const RankDevice& device, const std::string& only_key = "");
+int count_nodes(Communicator& comm);  // that the ranks are on; collective
 
 int64_t evaluation_tokens(const PreparedRun& prepared);  // of all cells' requests
 

@@ -2,15 +2,16 @@
 
 #include <algorithm>
 #include <limits>
+#include <span>
 
 #include "core/error.h"
 
 namespace ptq {
 
 SimulatedRun simulate_run(const std::vector<WorkUnit>& units, const std::vector<UnitTimes>& times, int ranks,
-                          double late, double latency) {
+                          int teams, double late, double latency) {
   PTQ_CHECK_EQ(units.size(), times.size());
-  PTQ_CHECK(ranks >= 1);
+  PTQ_CHECK(ranks >= teams && teams >= 1);
   const auto count = static_cast<size_t>(ranks);
   UnitQueue queue(units);
   SimulatedRun run{.wall = 0, .wide = 0, .busy = std::vector<double>(count, 0.0)};
@@ -23,7 +24,6 @@ SimulatedRun simulate_run(const std::vector<WorkUnit>& units, const std::vector<
   };
   std::vector<Rank> state(count);
   for (size_t r = 1; r < count; ++r) state[r].late = late;
-  size_t waiting = count;
   const auto start = [&](size_t r, size_t unit, double now) {
     Rank& rank = state[r];
     double seconds = times[unit].seconds + latency + rank.late;
@@ -34,27 +34,28 @@ SimulatedRun simulate_run(const std::vector<WorkUnit>& units, const std::vector<
     rank.unit = unit;
     rank.until = now + seconds;
     run.busy[r] += seconds;
-    --waiting;
   };
   for (double now = 0; !queue.drained();) {
-    if (queue.wide_waits()) {
-      if (waiting == count) {
-        const size_t unit = queue.take("");
-        double until = now;
-        for (size_t r = 0; r < count; ++r) {
-          start(r, unit, now);
-          until = std::max(until, state[r].until);
-        }
-        for (Rank& rank : state) rank.until = until;
-        run.wide += until - now;
-      }
-    } else {
-      for (size_t r = 0; r < count && !queue.wide_waits(); ++r) {
-        if (state[r].unit != UnitQueue::none) continue;
-        const size_t unit = queue.take(state[r].affinity);
-        if (unit == UnitQueue::none) break;  // nor for any other rank
+    for (int team = 0; team < teams && queue.wide_waits(); ++team) {
+      const auto begin = static_cast<size_t>(first_rank(team, ranks, teams)),
+                 end = static_cast<size_t>(first_rank(team + 1, ranks, teams));
+      const auto members = std::span(state).subspan(begin, end - begin);
+      if (std::ranges::any_of(members, [](const Rank& rank) { return rank.unit != UnitQueue::none; }))
+        continue;
+      const size_t unit = queue.take("");
+      double until = now;
+      for (size_t r = begin; r < end; ++r) {
         start(r, unit, now);
+        until = std::max(until, state[r].until);
       }
+      for (Rank& rank : members) rank.until = until;
+      run.wide = std::max(run.wide, until);
+    }
+    for (size_t r = 0; r < count && !queue.wide_waits(); ++r) {
+      if (state[r].unit != UnitQueue::none) continue;
+      const size_t unit = queue.take(state[r].affinity);
+      if (unit == UnitQueue::none) break;  // nor for any other rank
+      start(r, unit, now);
     }
     double next = std::numeric_limits<double>::infinity();
     for (const Rank& rank : state)
@@ -68,7 +69,6 @@ SimulatedRun simulate_run(const std::vector<WorkUnit>& units, const std::vector<
       if (std::find(finished.begin(), finished.end(), rank.unit) == finished.end())
         finished.push_back(rank.unit);
       rank.unit = UnitQueue::none;
-      ++waiting;
     }
     for (const size_t unit : finished) queue.finish(unit, true);
   }

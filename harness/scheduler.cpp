@@ -123,8 +123,13 @@ class Worker {
 // Rank 0's side: who waits, who works on what.
 class Dispatcher {
  public:
-  Dispatcher(Communicator& comm, const std::vector<WorkUnit>& units, const SchedulerEvents& events)
-      : comm_(comm), units_(units), events_(events), queue_(units), affinity_(comm.size()) {}
+  Dispatcher(Communicator& comm, const std::vector<WorkUnit>& units, int teams, const SchedulerEvents& events)
+      : comm_(comm),
+        units_(units),
+        events_(events),
+        queue_(units),
+        teams_(teams),
+        affinity_(static_cast<size_t>(comm.size())) {}
 
   void on_message(const Message& message) {
     std::string bytes;
@@ -140,10 +145,8 @@ class Dispatcher {
 
   // Gives work to waiting ranks; stops them when none will ever come. True when every rank is stopped.
   bool dispatch() {
-    if (!signalled() && queue_.wide_waits()) {
-      if (static_cast<int>(waiting_.size()) == comm_.size()) assign_to_all(queue_.take(""));
-      return false;
-    }
+    for (int team = 0; team < teams_ && !signalled() && queue_.wide_waits(); ++team)
+      if (all_wait(team)) assign_to(team, queue_.take(""));
     std::vector<int> still_waiting;
     for (const int rank : waiting_) {
       const size_t unit = signalled() || queue_.wide_waits() ? UnitQueue::none : queue_.take(affinity_[rank]);
@@ -176,13 +179,22 @@ class Dispatcher {
     Outcome outcome{.ok = true};
   };
 
-  void assign_to_all(size_t unit) {
+  int members(int team) const {
+    return first_rank(team + 1, comm_.size(), teams_) - first_rank(team, comm_.size(), teams_);
+  }
+  bool in(int team, int rank) const { return team_of(rank, comm_.size(), teams_) == team; }
+  bool all_wait(int team) const {
+    return std::ranges::count_if(waiting_, [&](int rank) { return in(team, rank); }) == members(team);
+  }
+
+  void assign_to(int team, size_t unit) {
     share_[unit] = 0;
     for (const int rank : waiting_) {
+      if (!in(team, rank)) continue;
       affinity_[rank] = units_[unit].affinity;
       comm_.send(rank, assign, pack({.unit = unit, .state = 1}, units_[unit].payload));
     }
-    waiting_.clear();
+    std::erase_if(waiting_, [&](int rank) { return in(team, rank); });
   }
 
   void on_result(int source, const Head& head, std::string bytes) {
@@ -190,12 +202,14 @@ class Dispatcher {
     if (units_[head.unit].wide) {
       Gathered& gathered = gathered_[head.unit];
       Outcome& all = gathered.outcome;
-      if (source == 0 ? all.ok || !outcome.ok : all.ok && !outcome.ok) all.bytes = std::move(outcome.bytes);
+      const int team = team_of(source, comm_.size(), teams_);
+      const bool first = source == first_rank(team, comm_.size(), teams_);
+      if (first ? all.ok || !outcome.ok : all.ok && !outcome.ok) all.bytes = std::move(outcome.bytes);
       all.ok = all.ok && outcome.ok;
       all.interrupted = all.interrupted || outcome.interrupted;
       all.seconds = std::max(all.seconds, outcome.seconds);
       all.peak_memory_bytes = std::max(all.peak_memory_bytes, outcome.peak_memory_bytes);
-      if (++gathered.reports < comm_.size()) return;
+      if (++gathered.reports < members(team)) return;
       outcome = std::move(all);
       gathered_.erase(head.unit);
     }
@@ -219,6 +233,7 @@ class Dispatcher {
   const std::vector<WorkUnit>& units_;
   const SchedulerEvents& events_;
   UnitQueue queue_;
+  int teams_;
   std::vector<std::string> affinity_;
   std::vector<int> waiting_;
   std::map<uint64_t, double> share_;  // of the running units
@@ -229,12 +244,12 @@ class Dispatcher {
 
 }  // namespace
 
-bool run_units(Communicator& comm, const std::vector<WorkUnit>& units, const Execute& execute,
+bool run_units(Communicator& comm, const std::vector<WorkUnit>& units, int teams, const Execute& execute,
                const SchedulerEvents& events) {
   SignalGuard signals;
   Worker worker(execute);
   std::optional<Dispatcher> dispatcher;
-  if (comm.rank() == 0) dispatcher.emplace(comm, units, events);
+  if (comm.rank() == 0) dispatcher.emplace(comm, units, teams, events);
 
   comm.send(0, ask, pack({}, ""));
   bool stopped = false, all_stopped = !dispatcher;

@@ -19,13 +19,13 @@ struct WorkUnit {
   int phase = 0;                // a lower phase goes first among units that are ready
   std::vector<size_t> needs{};  // earlier units that must have succeeded
   std::string affinity{};  // units of equal affinity share loaded state: a free rank prefers its last one
-  bool wide = false;       // all ranks do it together, when all are free; such units have the lowest phase
+  bool wide = false;       // a team does it together, when it is free; such units have the lowest phase
 };
 
 struct Outcome {
   bool ok = false;
   bool interrupted = false;
-  std::string bytes{};  // the result (of a wide unit: rank 0's), or the reason of the failure
+  std::string bytes{};  // the result (of a wide unit: the team's first rank's), or the reason of the failure
   double seconds = 0;
   int64_t peak_memory_bytes = 0;  // of the process that did it; of a wide unit: the highest
 };
@@ -74,10 +74,15 @@ struct SchedulerEvents {  // called on rank 0's main thread
       on_progress;  // sum of the costs done, parts of running units included
 };
 
-// Collective. `units` and `events` are read on rank 0. execute runs on a worker thread of each rank, one unit
-// at a time; a thrown exception fails the unit. Returns true when the queue drained, false when SIGINT, SIGTERM
-// or SIGUSR1 (caught while it runs) ended it early.
-bool run_units(Communicator& comm, const std::vector<WorkUnit>& units, const Execute& execute,
+// Which of `teams` (1 to ranks) adjacent groups, as equal as can be, a rank belongs to; and a team's ranks
+// [first_rank(team), first_rank(team + 1)).
+int team_of(int rank, int ranks, int teams);
+int first_rank(int team, int ranks, int teams);
+
+// Collective. `units`, `teams` and `events` are read on rank 0. execute runs on a worker thread of each rank,
+// one unit at a time, a wide one on all ranks of a team; a thrown exception fails the unit. Returns true when
+// the queue drained, false when SIGINT, SIGTERM or SIGUSR1 (caught while it runs) ended it early.
+bool run_units(Communicator& comm, const std::vector<WorkUnit>& units, int teams, const Execute& execute,
                const SchedulerEvents& events);
 
 }  // namespace ptq

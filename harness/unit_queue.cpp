@@ -3,6 +3,12 @@
 
 namespace ptq {
 
+// Rank r is in team floor(r teams / ranks).
+int team_of(int rank, int ranks, int teams) { return static_cast<int>(int64_t{rank} * teams / ranks); }
+int first_rank(int team, int ranks, int teams) {
+  return static_cast<int>((int64_t{team} * ranks + teams - 1) / teams);
+}
+
 UnitQueue::UnitQueue(const std::vector<WorkUnit>& units)
     : units_(units),
       state_(units.size(), State::waiting),

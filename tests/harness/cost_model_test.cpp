@@ -163,25 +163,34 @@ WorkUnit unit_of(double cost, bool wide = false, std::vector<size_t> needs = {})
 
 TEST(SimulatedRun, LongestFirst) {
   // 3 | 2 then 1: both ranks end after 3 seconds.
-  const SimulatedRun run = simulate_run({unit_of(1), unit_of(2), unit_of(3)}, {{1}, {2}, {3}}, 2, 0, 0);
+  const SimulatedRun run = simulate_run({unit_of(1), unit_of(2), unit_of(3)}, {{1}, {2}, {3}}, 2, 1, 0, 0);
   EXPECT_DOUBLE_EQ(run.wall, 3);
   EXPECT_THAT(run.busy, testing::ElementsAre(3, 3));
 }
 
 TEST(SimulatedRun, WideUnitsTakeAllRanksAndNeedsAreAwaited) {
   // The wide unit takes 2 seconds of both; what needs it starts then, on one rank, for 4 seconds.
-  const SimulatedRun run = simulate_run({unit_of(4, true), unit_of(4, false, {0})}, {{2}, {4}}, 2, 0, 0);
+  const SimulatedRun run = simulate_run({unit_of(4, true), unit_of(4, false, {0})}, {{2}, {4}}, 2, 1, 0, 0);
   EXPECT_DOUBLE_EQ(run.wall, 6);
   EXPECT_DOUBLE_EQ(run.wide, 2);
   EXPECT_THAT(run.busy, testing::ElementsAre(6, 2));
+}
+
+TEST(SimulatedRun, TeamsTakeWideUnitsSideBySide) {
+  // Two teams of two: 3 and 2 seconds; then one of 2 on the team that is free first, and a narrow one.
+  const SimulatedRun run = simulate_run({unit_of(4, true), unit_of(3, true), unit_of(2, true), unit_of(1)},
+                                        {{3}, {2}, {2}, {4}}, 4, 2, 0, 0);
+  EXPECT_THAT(run.busy, testing::ElementsAre(7, 3, 4, 4));
+  EXPECT_DOUBLE_EQ(run.wide, 4);
+  EXPECT_DOUBLE_EQ(run.wall, 7);
 }
 
 TEST(SimulatedRun, LoadsOnceAndOtherRanksStartLate) {
   std::vector<WorkUnit> units = {unit_of(1), unit_of(1), unit_of(1), unit_of(1)};
   for (WorkUnit& unit : units) unit.affinity = "model";
   const std::vector<UnitTimes> times(4, {.seconds = 1, .load = 0.5});
-  EXPECT_DOUBLE_EQ(simulate_run(units, times, 1, 9, 0).wall, 4.5);
-  EXPECT_DOUBLE_EQ(simulate_run(units, times, 2, 1, 0).wall, 3.5);  // 0.5 + 1 + 1 + 1 beside 1 + 0.5 + 1
+  EXPECT_DOUBLE_EQ(simulate_run(units, times, 1, 1, 9, 0).wall, 4.5);
+  EXPECT_DOUBLE_EQ(simulate_run(units, times, 2, 1, 1, 0).wall, 3.5);  // 0.5 + 1 + 1 + 1 beside 1 + 0.5 + 1
 }
 
 Json some_machine() {
@@ -249,8 +258,9 @@ evaluation:
   EXPECT_THAT(assumptions, testing::Contains(HasSubstr("2 documents of 8 tokens, 2 requests each")));
   const MachineProfile machine = machine_from_json(some_machine(), "m.json");
   const Plan plan = plan_units(
-      cells, [](const PlannedCell&) { return false; }, 4, &machine);
+      cells, [](const PlannedCell&) { return false; }, 4, 1, &machine);
   EXPECT_EQ(plan.work.size(), plan.units.size());
+  EXPECT_EQ(plan.teams, 1) << "one quantization with calibration: all ranks do it";
   for (const WorkUnit& unit : plan.units) EXPECT_GT(unit.cost, 0) << unit.label;
 }
 

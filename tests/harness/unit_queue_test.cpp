@@ -1,9 +1,11 @@
 #include <gtest/gtest.h>
 
+#include <condition_variable>
 #include <mutex>
 #include <set>
 
 #include "harness/scheduler.h"
+#include "tests/core/comm/thread_ranks.h"
 
 namespace ptq {
 namespace {
@@ -57,7 +59,7 @@ TEST(Scheduler, RunsEveryUnitOnceAndReportsFailuresWithTheirReason) {
   std::map<size_t, Outcome> outcomes;
   const auto comm = make_self_communicator();
   const bool drained =
-      run_units(*comm, units,
+      run_units(*comm, units, 1,
                 [&](const std::string& payload, bool, const Heartbeat& heartbeat) -> std::string {
                   heartbeat(0.5);
                   std::lock_guard lock(mutex);
@@ -88,7 +90,7 @@ TEST(Scheduler, GivesUpWhatAnOutcomeNames) {
   std::map<size_t, std::string> outcomes;
   const auto comm = make_self_communicator();
   EXPECT_TRUE(
-      run_units(*comm, units, [](const std::string& payload, bool, const Heartbeat&) { return payload; },
+      run_units(*comm, units, 1, [](const std::string& payload, bool, const Heartbeat&) { return payload; },
                 {.on_outcome =
                      [&](size_t i, const Outcome& o) {
                        outcomes[i] = o.bytes;
@@ -109,10 +111,70 @@ TEST(UnitQueue, WideUnitsAreSeenBeforeTheyAreTaken) {
   EXPECT_EQ(queue.take(""), 0u);
 }
 
+TEST(Teams, AreAdjacentRanksAsEqualAsCanBe) {
+  for (const int ranks : {1, 2, 5, 8, 64})
+    for (int teams = 1; teams <= ranks; ++teams) {
+      EXPECT_EQ(first_rank(0, ranks, teams), 0);
+      EXPECT_EQ(first_rank(teams, ranks, teams), ranks);
+      for (int team = 0; team < teams; ++team) {
+        const int begin = first_rank(team, ranks, teams), end = first_rank(team + 1, ranks, teams);
+        EXPECT_GE(end - begin, ranks / teams);
+        EXPECT_LE(end - begin, (ranks + teams - 1) / teams);
+        for (int rank = begin; rank < end; ++rank) EXPECT_EQ(team_of(rank, ranks, teams), team);
+      }
+    }
+}
+
+TEST(Scheduler, TeamsWorkSideBySideEachWithAllItsRanks) {
+  std::vector<WorkUnit> units = {unit(2, -1), unit(1, -1), unit(1, -1), unit(1, 0, {0}), unit(1, 0, {2})};
+  for (size_t i = 0; i < units.size(); ++i) {
+    units[i].payload = std::to_string(i);
+    units[i].wide = units[i].phase < 0;
+  }
+  std::mutex mutex;
+  std::condition_variable changed;
+  std::map<std::string, std::set<int>> workers;
+  std::map<size_t, Outcome> outcomes;
+  test::CallLog log;
+  const auto thrown = test::run_ranks(5, &log, [&](std::unique_ptr<Communicator> comm) {
+    const int rank = comm->rank();
+    EXPECT_TRUE(run_units(*comm, rank == 0 ? units : std::vector<WorkUnit>{}, 2,
+                          [&](const std::string& payload, bool wide, const Heartbeat&) -> std::string {
+                            std::unique_lock lock(mutex);
+                            workers[payload].insert(rank);
+                            EXPECT_EQ(wide, payload < "3");
+                            changed.notify_all();
+                            if (payload == "0")  // ends when the other team has begun the next one
+                              changed.wait_for(lock, std::chrono::seconds(20),
+                                               [&] { return workers.count("1") > 0; });
+                            if (payload == "2" && rank % 2 == 1)
+                              throw std::runtime_error("an odd rank fails");
+                            return payload + " by " + std::to_string(rank);
+                          },
+                          {.on_outcome =
+                               [&](size_t i, const Outcome& o) {
+                                 outcomes[i] = o;
+                                 return std::vector<Lost>{};
+                               },
+                           .on_progress = {}}));
+  });
+  for (const std::string& error : thrown) EXPECT_EQ(error, "");
+  const std::set<int> first = {0, 1, 2}, second = {3, 4};
+  EXPECT_EQ(workers["0"], first);
+  EXPECT_EQ(workers["1"], second);
+  EXPECT_TRUE(workers["2"] == first || workers["2"] == second);
+  EXPECT_EQ(workers["3"].size(), 1u);
+  EXPECT_EQ(workers.count("4"), 0u) << "needs 2, which failed";
+  EXPECT_EQ(outcomes.at(0).bytes, "0 by 0");
+  EXPECT_EQ(outcomes.at(1).bytes, "1 by 3") << "of its team's first rank";
+  EXPECT_EQ(outcomes.at(2).bytes, "an odd rank fails");
+  EXPECT_EQ(outcomes.at(4).bytes, "an odd rank fails");
+}
+
 TEST(Scheduler, NoWorkEndsAtOnce) {
   const auto comm = make_self_communicator();
   EXPECT_TRUE(
-      run_units(*comm, {}, [](const std::string&, bool, const Heartbeat&) { return std::string(); }, {}));
+      run_units(*comm, {}, 1, [](const std::string&, bool, const Heartbeat&) { return std::string(); }, {}));
 }
 
 }  // namespace
