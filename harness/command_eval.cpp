@@ -112,10 +112,11 @@ int eval(Communicator& comm, const Options& o) {
   });
   if (code == success) code = on_device(comm, experiment.device, device);
   if (code != success) return code;
+  const int nodes = count_nodes(comm);
   code = on_root(comm, [&] {
     scratch.emplace();
     store = ResultStore::open(scratch->path() + "/cell.db", ResultStore::Mode::write);
-    prepared = prepare_run(experiment, *store, scratch->path(), comm.size(), device);
+    prepared = prepare_run(experiment, *store, scratch->path(), comm.size(), nodes, device);
   });
   if (code != success) return code;
   run_prepared(comm, prepared.get(), device, o.progress);

@@ -219,6 +219,15 @@ double compute_seconds(const UnitWork& unit, const MachineProfile& machine, cons
   return sum * team.slowdown;
 }
 
+TeamShape team_shape(const MachineProfile& machine, int ranks, int nodes, int teams, int threads) {
+  const int of_node = (ranks + nodes - 1) / nodes, members = (ranks + teams - 1) / teams;
+  const double crowd =
+      machine.cores > 0 ? std::max(1.0, static_cast<double>(of_node) * threads / machine.cores) : 1;
+  return {.ranks = members,
+          .one_node = nodes == 1 || of_node % members == 0,
+          .slowdown = crowd * machine.threads / threads};
+}
+
 double load_seconds(const UnitWork& unit, const MachineProfile& machine, const TeamShape& team) {
   return seconds(unit.load, machine) * team.slowdown;
 }

@@ -98,6 +98,9 @@ struct TeamShape {
   double slowdown = 1;  // of computing: ranks x threads over cores where there are fewer
 };
 double compute_seconds(const UnitWork& unit, const MachineProfile& machine, const TeamShape& team);
+// One of `teams` teams of ranks that are spread over nodes, each rank with `threads` threads. (A machine that
+// was described by hand runs a rank as it says; the measured one has more than one thread where asked to.)
+TeamShape team_shape(const MachineProfile& machine, int ranks, int nodes, int teams, int threads);
 struct Traffic {
   double sum_bytes = 0, factor_bytes = 0, code_bytes = 0, messages = 0, seconds = 0;
 };

@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <limits>
 #include <map>
 
+#include "harness/schedule_simulation.h"
 #include "harness/spec_fits.h"
 #include "results/cell_key.h"
 
@@ -41,10 +43,14 @@ std::string quantize_group(const PlannedCell& planned) {
   return canonical({q["dir"], q["calibration"], q["threads"], shares ? "" : planned.row.quantize_key});
 }
 
+void make_wide(WorkUnit& unit) {
+  unit.wide = true;
+  unit.phase = -1;  // at first, when all ranks are free
+}
+
 // The units that all ranks do together: from the longest on, those longer than a rank's part of what is left;
 // and those that are left when every rank has got equally many.
 void choose_wide(std::vector<WorkUnit>& units, const std::vector<size_t>& candidates, int ranks) {
-  if (ranks == 1) return;
   std::vector<size_t> order = candidates;
   std::stable_sort(order.begin(), order.end(),
                    [&](size_t a, size_t b) { return units[a].cost > units[b].cost; });
@@ -52,14 +58,52 @@ void choose_wide(std::vector<WorkUnit>& units, const std::vector<size_t>& candid
   for (const size_t unit : order) left += units[unit].cost;
   std::vector<size_t> narrow;
   for (const size_t unit : order) {
-    units[unit].wide = units[unit].cost > left / ranks;
-    if (!units[unit].wide) narrow.push_back(unit);
+    if (units[unit].cost > left / ranks) make_wide(units[unit]);
+    else narrow.push_back(unit);
     left -= units[unit].cost;
   }
   const size_t whole_rounds = narrow.size() / static_cast<size_t>(ranks) * static_cast<size_t>(ranks);
-  for (size_t i = whole_rounds; i < narrow.size(); ++i) units[narrow[i]].wide = true;
-  for (const size_t unit : order)
-    if (units[unit].wide) units[unit].phase = -1;  // at first, when all ranks are free
+  for (size_t i = whole_rounds; i < narrow.size(); ++i) make_wide(units[narrow[i]]);
+}
+
+// Says which units are wide, and how many teams the ranks are: all ranks together on the units that
+// choose_wide names, or 2, 3 ... teams, each on one of the `candidates` at a time, whichever ends first by the
+// queue's simulation. `threads` of each quantize unit, the first ones; what is scored fills ranks that are
+// free.
+void choose_teams(Plan& plan, const std::vector<size_t>& candidates, const std::vector<int>& threads,
+                  int ranks, int nodes, const MachineProfile& machine) {
+  if (ranks == 1 || candidates.empty()) return;
+  const auto seconds_of = [&](size_t unit, int teams) {
+    const TeamShape shape = team_shape(machine, ranks, nodes, teams, threads[unit]);
+    return compute_seconds(plan.work[unit], machine, shape) +
+           traffic_of(plan.work[unit], machine, shape).seconds;
+  };
+  double best = std::numeric_limits<double>::infinity();
+  std::vector<WorkUnit> chosen;
+  const auto consider = [&](std::vector<WorkUnit> units, int teams) {
+    std::vector<UnitTimes> times;
+    for (size_t unit = 0; unit < units.size(); ++unit)
+      times.push_back({.seconds = seconds_of(unit, units[unit].wide ? teams : ranks)});
+    const double wall = simulate_run(units, times, ranks, teams, 0, machine.local_link_latency_s).wall;
+    if (wall >= best) return;
+    best = wall;
+    chosen = std::move(units);
+    plan.teams = teams;
+  };
+  const std::vector<WorkUnit> narrow(plan.units.begin(),
+                                     plan.units.begin() + static_cast<int64_t>(threads.size()));
+  std::vector<WorkUnit> units = narrow;
+  choose_wide(units, candidates, ranks);
+  consider(std::move(units), 1);
+  // More teams than units can be better too: the ranks beyond 32 only add to what a team sends.
+  const int most = std::min(ranks - 1, std::max(static_cast<int>(candidates.size()), ranks / 32));
+  for (int teams = 2; teams <= most; teams += std::max(1, teams / 8)) {
+    units = narrow;
+    for (const size_t unit : candidates) make_wide(units[unit]);
+    consider(std::move(units), teams);
+  }
+  consider(narrow, 1);
+  std::move(chosen.begin(), chosen.end(), plan.units.begin());
 }
 
 // What a unit's payload has its rank do.
@@ -139,7 +183,8 @@ std::vector<PlannedCell> plan_cells(const Experiment& e, const std::vector<Cell>
                        {"version", task->version},
                        {"evaluation", cell.description["evaluation"]}};
     if (!planned.running.is_null()) parameters["running"] = planned.running;
-    row.key = unit_key("evaluate", parameters, numerics(e.compute_dtype, e.threads, resources.device().gpu),
+    row.key = unit_key("evaluate", parameters,
+                       numerics(e.compute_dtype, e.threads, resources.device().gpu),
                        {model_key, row.checkpoint_digest, row.evaluation_digest});
     result.push_back(std::move(planned));
   }
@@ -147,7 +192,7 @@ std::vector<PlannedCell> plan_cells(const Experiment& e, const std::vector<Cell>
 }
 
 Plan plan_units(const std::vector<PlannedCell>& cells,
-                const std::function<bool(const PlannedCell&)>& reusable, int ranks,
+                const std::function<bool(const PlannedCell&)>& reusable, int ranks, int nodes,
                 const MachineProfile* given) {
   const MachineProfile machine = given ? *given : stored_machine().value_or(nominal_machine());
   const auto cost = [&](const UnitWork& work, const PlannedCell& planned) {
@@ -189,12 +234,14 @@ Plan plan_units(const std::vector<PlannedCell>& cells,
                                  : "quantize " + std::to_string(jobs.size()) + " of " + label + " and others";
     plan.alone[unit] += cost(work_of(planned, Json::array({jobs.back()})), planned);
   }
+  std::vector<int> threads;
   for (const auto& [unit, payload] : payloads) {  // in order, from 0
     plan.units[unit].payload = canonical(payload);
+    threads.push_back(payload["threads"]);
     plan.work.push_back(work_of(*first_cell[unit], payload["jobs"]));
     plan.units[unit].cost = cost(plan.work.back(), *first_cell[unit]);
   }
-  choose_wide(plan.units, calibrated, ranks);
+  choose_teams(plan, calibrated, threads, ranks, nodes, machine);
   for (size_t c = 0; c < cells.size(); ++c) {
     const PlannedCell& planned = cells[c];
     const auto& batches = planned.evaluation->batches;

@@ -188,7 +188,7 @@ class PreparedRun {
 void DeletePreparedRun::operator()(PreparedRun* run) const { delete run; }
 
 PreparedRunPtr prepare_run(const Experiment& e, ResultStore& store, const std::string& artifacts_dir,
-                           int ranks, const RankDevice& device, const std::string& only_key) {
+                           int ranks, int nodes, const RankDevice& device, const std::string& only_key) {
   PreparedRunPtr prepared(
       new PreparedRun{.store = store, .resources = Resources(device), .ledger = nullptr, .plan = {}});
   std::vector<PlannedCell> open;
@@ -214,13 +214,18 @@ PreparedRunPtr prepare_run(const Experiment& e, ResultStore& store, const std::s
         bits[cell.row.quantize_key] = row->average_bits;
         return true;
       },
-      ranks);
+      ranks, nodes);
   const std::string messages = mpi_version() + (device.nccl.empty() ? "" : ", NCCL " + device.nccl);
   prepared->run =
       store.begin_run(e.file, e.resolved, current_environment(ranks, e.threads, messages, device.gpu));
   prepared->ledger = std::make_unique<Ledger>(std::move(open), store, prepared->run);
   for (const auto& [key, value] : bits) prepared->ledger->know_bits(key, value);
   return prepared;
+}
+
+int count_nodes(Communicator& comm) {
+  const auto local_ranks = comm.all_gather(std::to_string(comm.local_rank()));
+  return static_cast<int>(std::ranges::count(local_ranks, "0"));
 }
 
 int64_t evaluation_tokens(const PreparedRun& prepared) {
@@ -253,11 +258,15 @@ RunSummary run_prepared(Communicator& comm, PreparedRun* prepared, const RankDev
                                .on_progress = [&](double work) { line->to(work, ""); }};
   Resources own(device);
   Resources& resources = prepared ? prepared->resources : own;
+  std::string planned_teams = prepared ? std::to_string(prepared->plan.teams) : "";
+  comm.broadcast(planned_teams, 0);
+  const int teams = std::stoi(planned_teams);
   // The workers' own: they talk while the main threads do.
-  std::unique_ptr<Communicator> members = comm.size() > 1 ? comm.split(0, comm.rank()) : nullptr;
+  std::unique_ptr<Communicator> members =
+      comm.size() > teams ? comm.split(team_of(comm.rank(), comm.size(), teams), comm.rank()) : nullptr;
   if (members && device.device.is_cuda()) members = make_nccl_communicator(std::move(members));
   const bool drained = run_units(
-      comm, prepared ? prepared->plan.units : std::vector<WorkUnit>{},
+      comm, prepared ? prepared->plan.units : std::vector<WorkUnit>{}, teams,
       [&](const std::string& payload, bool wide, const Heartbeat& heartbeat) {
         return execute_unit(resources, payload, wide ? Team(members.get()) : Team(), heartbeat);
       },
