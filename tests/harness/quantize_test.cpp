@@ -183,5 +183,67 @@ TEST_F(QuantizeModels, ATeamStopsTogether) {
   EXPECT_EQ(BlockParts(shared.artifact, shared.key).finished(layers), 1);
 }
 
+// RTN reads no calibration set, its activations' fixed ranges do: they lie in the artifact, the same for any
+// team, and the model that is run with them finds them.
+TEST_F(QuantizeModels, FixedRangesOfActivationsAreKeptWithTheModel) {
+  const Json running = {
+      {"weights", {{"bits", 4}, {"group_size", 16}}},
+      {"activations", {{"bits", 8}, {"static", true}, {"granularity", "channel"}, {"range", "histogram"}}}};
+  QuantizeJob one = job("rtn", 4), shared = job("rtn", 4);
+  one.spec = shared.spec = quant_spec_from_json(running, "q");
+  const auto results = run({one});
+  ASSERT_EQ(results[0].error, "");
+  test::run_team(2, [&](const Team& team, int rank) {
+    const auto of_team = quantize_models(checkpoint_, {shared}, calibration_, 0, team, 0, [](double) {});
+    EXPECT_EQ(of_team.size(), rank == 0 ? 1u : 0u);
+    for (const QuantizeResult& of_first : of_team) EXPECT_EQ(of_first.digest, results[0].digest);
+  });
+  const auto file = OverlayFile::open(one.artifact);
+  EXPECT_EQ(file->block(1).tensors.at("model.layers.1.down.input_scale").sizes(),
+            (std::vector<int64_t>{1, 48}));
+  const DecoderModel rounding(checkpoint_, at::kFloat, file, one.spec), whole(checkpoint_, at::kFloat, file);
+  const at::Tensor ids = at::arange(24).unsqueeze(0);
+  EXPECT_GT((rounding.hidden(ids) - whole.hidden(ids)).abs().max().item<double>(), 1e-4);
+  QuantizeJob without = job("rtn", 4);
+  run({without});
+  EXPECT_THROW(
+      DecoderModel(checkpoint_, at::kFloat, OverlayFile::open(without.artifact), one.spec).load_block(0),
+      UserError);
+}
+
+TEST_F(QuantizeModels, FullPrecisionByARuleCountsItsOwnBits) {
+  QuantizeJob one = job("rtn");
+  one.spec = quant_spec_from_json(
+      Json::parse(R"({"weights": {"bits": 4, "granularity": "channel", "symmetric": true},
+                                                  "layers": [{"blocks": "1-2", "format": "none"}]})"),
+      "q");
+  const auto results = run({one});
+  ASSERT_EQ(results[0].error, "");
+  EXPECT_EQ(OverlayFile::open(one.artifact)->all().linears.size(), 7u);
+  // A third of the weights: 4 bits and 16 a row; the others are float32.
+  const double rows = 32 + 16 + 16 + 32 + 48 + 48 + 32, weights = 32 * 32 * 2 + 16 * 32 * 2 + 48 * 32 * 3;
+  EXPECT_NEAR(results[0].average_bits, (4 + 16 * rows / weights + 32 + 32) / 3, 1e-9);
+}
+
+TEST_F(QuantizeModels, AllocationStaysWithinItsAverage) {
+  for (const double target : {3.5, 4.5, 6.0}) {
+    QuantizeJob one = job("rtn");
+    one.spec = quant_spec_from_json({{"weights", {{"group_size", 16}, {"symmetric", true}}},
+                                     {"allocation", {{"average_bits", target}, {"bits", {2, 3, 4, 8}}}}},
+                                    "q");
+    const auto results = run({one});
+    ASSERT_EQ(results[0].error, "");
+    EXPECT_LE(results[0].average_bits, target);
+    EXPECT_GT(results[0].average_bits, target - 0.5);
+    int64_t named = 0;
+    for (const LayerMetric& m : results[0].metrics) named += m.name == "bits";
+    EXPECT_EQ(named, 7 * layers);
+  }
+  QuantizeJob tight = job("rtn");
+  tight.spec = quant_spec_from_json(
+      {{"weights", {{"group_size", 16}}}, {"allocation", {{"average_bits", 2.5}, {"bits", {2, 3}}}}}, "q");
+  EXPECT_NE(run({tight})[0].error.find("average_bits"), std::string::npos);
+}
+
 }  // namespace
 }  // namespace ptq
