@@ -34,10 +34,10 @@ int json_depth(std::string_view text) {
 }
 
 // "[json.exception.parse_error.101] parse error at line 1, column 5: ..." without the library's prefix.
-std::string parse_fault(const Json::parse_error& error) {
-  std::string text = error.what();
-  const size_t column = text.find("column ");
-  return column == std::string::npos ? text : text.substr(column);
+std::string parse_fault(const Json::exception& error) {
+  const std::string text = error.what();
+  if (const size_t column = text.find("column "); column != std::string::npos) return text.substr(column);
+  return text.substr(text.find("] ") + 2);  // a number beyond the greatest double
 }
 
 JsonDocument parse_document(std::string_view text, const std::string& path, int line) {
@@ -47,7 +47,7 @@ JsonDocument parse_document(std::string_view text, const std::string& path, int 
   JsonDocument document{Json(), path, line};
   try {
     document.value = Json::parse(text.begin(), text.end());
-  } catch (const Json::parse_error& error) {
+  } catch (const Json::exception& error) {
     throw UserError(Where{path, line, ""}, "not JSON: " + parse_fault(error));
   }
   if (!document.value.is_object())

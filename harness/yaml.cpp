@@ -7,6 +7,7 @@
 #include <functional>
 #include <regex>
 
+#include "models/printable.h"
 #include "models/tokenizer/utf8.h"
 
 namespace ptq {
@@ -115,7 +116,8 @@ YamlDocument parse_yaml(const std::string& text, const std::string& file) {
   try {
     root = YAML::Load(text);
   } catch (const YAML::Exception& e) {
-    throw UserError({file, e.mark.line >= 0 ? e.mark.line + 1 : 0, ""}, "not valid YAML: " + e.msg);
+    throw UserError({file, e.mark.line >= 0 ? e.mark.line + 1 : 0, ""},
+                    "not valid YAML: " + printable(e.msg, 200));
   }
   if (!root.IsMap())
     throw UserError({file, 1, ""}, "an experiment is a map of keys (models, methods, quantization, ...)");
@@ -129,7 +131,7 @@ Json parse_yaml_value(const std::string& text) {
   try {
     return Reader{scratch}.read(YAML::Load(text), "", 0);
   } catch (const YAML::Exception& e) {
-    throw UserError("not a YAML value: '" + text.substr(0, text.find('\n')) + "'");
+    throw UserError("not a YAML value: '" + printable(text) + "'");
   }
 }
 
@@ -137,6 +139,7 @@ void apply_assignment(Json& document, const std::string& assignment) {
   const size_t equals = assignment.find('=');
   if (equals == std::string::npos || equals == 0)
     throw UserError("--set " + assignment + ": wanted key=value, for example quantization.weights.bits=3");
+  if (equals > 1000) throw UserError("--set " + printable(assignment) + ": a key of more than 1000 bytes");
   const Json value = parse_yaml_value(assignment.substr(equals + 1));
 
   struct Part {

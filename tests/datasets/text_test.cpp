@@ -81,6 +81,7 @@ TEST_F(Jsonl, BadLinesAreNamed) {
   };
   EXPECT_THAT(error("{\"a\": }"), HasSubstr("a.jsonl:2: not JSON: column 7"));
   EXPECT_THAT(error("{\"a\": 1} x"), HasSubstr("a.jsonl:2: not JSON"));
+  EXPECT_THAT(error("{\"a\": 7e7777}"), HasSubstr("a.jsonl:2: not JSON: number overflow parsing '7e7777'"));
   EXPECT_THAT(error("[1]"), HasSubstr("a.jsonl:2: a JSON object is needed, this is array"));
   EXPECT_THAT(error("{\"a\": \"\xFF\"}"), HasSubstr("a.jsonl:2: a: not UTF-8 at byte 10 of the file"));
   EXPECT_THAT(error("{\"a\": \"\\ud800\"}"), HasSubstr("a.jsonl:2: not JSON"));

@@ -39,6 +39,7 @@ class FetchProgram : public ::testing::Test {
 
 TEST_F(FetchProgram, AModelAndItsDocumentsAreFetchedOnceAndEvaluatedByTheirNames) {
   test::make_tiny_world(folder_.path());
+  fs::remove(folder_ / "piqa.jsonl");  // which would be found first
   for (const char* name : {"config.json", "tokenizer.json", "model.safetensors"})
     hub_.repositories["models/me/tiny/main"][name] = content(folder_ / "model/" + name);
   hub_.repositories["datasets/baber/piqa/refs%2Fconvert%2Fparquet"]["plain_text/validation/0000.parquet"] =

@@ -228,7 +228,7 @@ TEST_F(Fetch, EndpointsAndTokensThatAreNoneAreRefused) {
   EXPECT_THAT(error_of([&] { hub(1, "a\r\nX: y"); }),
               AllOf(HasSubstr("HF_TOKEN: not a token"), Not(HasSubstr("X: y"))));
   EXPECT_THAT(error_of([&] {
-                Hub({.endpoint = "http://127.0.0.1:9", .tries = 1}).find({false, "me/small"});
+                Hub({.endpoint = "http://127.0.0.1:9", .token = "", .tries = 1}).find({false, "me/small"});
               }),
               HasSubstr("http://127.0.0.1:9/api/models/me/small/revision/main: couldn't connect to server"));
 }
