@@ -69,7 +69,8 @@ Json describe(const Experiment& e, const Position& p) {
   d["compute_dtype"] = e.compute_dtype;
   d["threads"] = e.threads;
   d["quantization"] = p.quantization ? to_json(e.quantization[*p.quantization]) : Json();
-  const bool calibrated = p.method && reads_calibration(e.methods[*p.method], e.quantization[*p.quantization]);
+  const bool calibrated =
+      p.method && reads_calibration(e.methods[*p.method], e.quantization[*p.quantization]);
   d["method"] = p.method ? to_json(e.methods[*p.method], calibrated) : Json();
   d["calibration"] = nullptr;
   if (calibrated) {

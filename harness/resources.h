@@ -41,8 +41,8 @@ class Resources {
   std::shared_ptr<const Tokenizer> tokenizer(const std::string& dir);
   std::shared_ptr<const CalibrationSet> calibration(const std::string& dir, const Json& spec);
   std::shared_ptr<const PreparedEvaluation> evaluation(const std::string& dir, const EvaluationSpec& spec);
-  // The last one is kept: the next request for another replaces it. overlay_path "": full precision. running: what it rounds
-  // while it runs (models/decoder.h), to_json of a QuantSpec; null: nothing.
+  // The last one is kept: the next request for another replaces it. overlay_path "": full precision. running:
+  // what it rounds while it runs (models/decoder.h), to_json of a QuantSpec; null: nothing.
   const DecoderModel& model(const std::string& dir, const std::string& overlay_path, at::ScalarType dtype,
                             const Json& running = nullptr);
 
