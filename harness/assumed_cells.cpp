@@ -18,9 +18,17 @@ constexpr int64_t batch_tokens = 2048;  // plan_batches' default
 
 // Requests of one document: its choices.
 int64_t requests_of(const std::string& task) {
-  static const std::map<std::string, int64_t> known = {
-      {"piqa", 2},           {"winogrande", 2},       {"boolq", 2},    {"rte", 2},           {"sglue_rte", 2},
-      {"lambada_openai", 1}, {"lambada_standard", 1}, {"wikitext", 1}, {"commonsense_qa", 5}};
+  static const std::map<std::string, int64_t> known = {{"piqa", 2},
+                                                       {"winogrande", 2},
+                                                       {"boolq", 2},
+                                                       {"rte", 2},
+                                                       {"sglue_rte", 2},
+                                                       {"lambada_openai", 1},
+                                                       {"lambada_standard", 1},
+                                                       {"wikitext", 1},
+                                                       {"commonsense_qa", 5},
+                                                       {"gsm8k", 1},
+                                                       {"alpaca_eval", 1}};
   const auto found = known.find(task);
   return found == known.end() ? 4 : found->second;
 }

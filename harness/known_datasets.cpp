@@ -83,6 +83,7 @@ const std::vector<KnownDataset>& known_datasets() {
       task("lambada_openai", "EleutherAI/lambada_openai", "default", "test"),
       task("lambada_standard", "cimec/lambada", "", "test"),
       task("wikitext", "EleutherAI/wikitext_document_level", "wikitext-2-raw-v1", "test"),
+      task("gsm8k", "openai/gsm8k", "main", "test", "train"),
       task("mmlu", "cais/mmlu", "all", "test", "dev")};
   return list;
 }

@@ -14,13 +14,29 @@ namespace {
 
 constexpr int64_t kMostTokens = 2048;
 
+// Rows, or the list of objects that the hub's alpaca_eval.json is.
+std::vector<JsonDocument> documents_of(const EvaluationSpec& spec) {
+  if (!spec.path.ends_with(".json")) return read_documents(spec).asked;
+  const Json list = read_json_file(spec.path);
+  if (!list.is_array() || list.empty())
+    throw UserError(Where{spec.path, 0, ""}, "wanted a list of objects; rows end in .jsonl");
+  std::vector<JsonDocument> result;
+  for (const Json& value : list) {
+    if (spec.limit > 0 && static_cast<int64_t>(result.size()) == spec.limit) break;
+    result.push_back({value, spec.path, 0});
+    if (!value.is_object())
+      throw UserError(Where{spec.path, 0, "[" + std::to_string(result.size() - 1) + "]"}, "is no object");
+  }
+  return result;
+}
+
 class AlpacaEval : public Task {
  public:
   explicit AlpacaEval(const TaskInput& input) : answers_(input, {}, kMostTokens) {
     if (input.spec.shots > 0) throw UserError("alpaca_eval: shots are not read; allowed: 0");
     const Prompt prompt(input);
     RequestBuilder builder(input);
-    for (const JsonDocument& document : read_documents(input.spec).asked) {
+    for (const JsonDocument& document : documents_of(input.spec)) {
       const Fields fields(document);
       const std::string& instruction = fields.text("instruction");
       requests_.push_back(

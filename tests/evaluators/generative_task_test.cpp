@@ -95,6 +95,16 @@ TEST_F(Generative, AlpacaEvalKeepsWhatItsJudgeReads) {
   Json rows = Json::array({Json::object(), Json::object()});
   for (const DocumentText& text : task->texts(scores)) rows.at(text.document)[text.name] = text.text;
   EXPECT_EQ(rows[1], (Json{{"instruction", "Say two."}, {"dataset", "vicuna"}, {"output", "zwei é"}}));
+  // The hub's file is one list.
+  const std::string list = path_ + ".json";
+  spec_.path = list;
+  std::ofstream(list) << R"([{"instruction": "Say one.", "dataset": "koala"},
+                             {"instruction": "Say two.", "dataset": "vicuna"}])";
+  EXPECT_EQ(make("alpaca_eval")->requests()[1].ids, task->requests()[1].ids);
+  std::ofstream(list) << "[3]";
+  EXPECT_THAT(refusal("alpaca_eval"), HasSubstr("[0]"));
+  std::filesystem::remove(list);
+  spec_.path = path_;
   spec_.shots = 1;
   EXPECT_THAT(refusal("alpaca_eval"), HasSubstr("shots are not read"));
   spec_.shots = 0;
