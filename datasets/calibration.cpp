@@ -66,7 +66,8 @@ std::vector<std::vector<int32_t>> cut_windows(const CalibrationInput& input, con
   return ids_NT;
 }
 
-CalibrationSet make_calibration_set(const CalibrationSpec& spec, const Tokenizer& tokenizer, uint64_t seed) {
+CalibrationSet make_calibration_set(const CalibrationSpec& spec, const Tokenizer& tokenizer, uint64_t seed,
+                                    const ChatRenderer& chat) {
   const CalibrationPreset* preset = CalibrationPresets::get().find(spec.preset);
   if (!preset)
     throw UserError(
@@ -79,8 +80,9 @@ CalibrationSet make_calibration_set(const CalibrationSpec& spec, const Tokenizer
   };
   check("samples", spec.samples);
   check("length", spec.length);
+  PTQ_CHECK(!preset->reads_chat || chat);
 
-  CalibrationSet set{preset->make({spec, tokenizer, seed}), ""};
+  CalibrationSet set{preset->make({spec, tokenizer, seed, chat}), ""};
   const auto count = static_cast<int64_t>(set.ids_NT.size());
   PTQ_CHECK(count == spec.samples || (preset->counts_documents && count >= 1));
   Sha256 hash;

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "core/json.h"
+#include "datasets/conversation.h"
 #include "models/tokenizer.h"
 
 namespace ptq {
@@ -17,6 +18,8 @@ struct CalibrationSpec {
                                    // none are given: datasets/presets, `harness list`
   int64_t samples = 128;           // >= 1; documents, by presets that count those
   int64_t length = 512;            // tokens, >= 1
+  // Of presets of conversations: auto, the checkpoint's own chat template, or a built-in one's name; else "".
+  std::string chat_template{};
 };
 
 struct CalibrationSet {
@@ -25,8 +28,9 @@ struct CalibrationSet {
 };
 
 // As the preset says; the digest is of ids and shape, whatever made them. Throws UserError when the corpus
-// has less than asked for, naming both numbers.
-CalibrationSet make_calibration_set(const CalibrationSpec& spec, const Tokenizer& tokenizer, uint64_t seed);
+// has less than asked for, naming both numbers. `chat`: for presets of conversations, else not read.
+CalibrationSet make_calibration_set(const CalibrationSpec& spec, const Tokenizer& tokenizer, uint64_t seed,
+                                    const ChatRenderer& chat = {});
 std::vector<std::string> calibration_presets();  // sorted names
 
 }  // namespace ptq

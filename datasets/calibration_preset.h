@@ -18,6 +18,7 @@ struct CalibrationInput {
   const CalibrationSpec& spec;
   const Tokenizer& tokenizer;
   uint64_t seed;
+  ChatRenderer chat{};  // set for presets that read it
 };
 
 struct CalibrationPreset {
@@ -27,6 +28,7 @@ struct CalibrationPreset {
   std::function<std::vector<std::vector<int32_t>>(const CalibrationInput&)> make;
   int64_t samples = 128, length = 512;  // where the user gives none
   bool counts_documents = false;        // spec.samples are documents; false: sequences, exactly so many
+  bool reads_chat = false;              // documents are conversations, written by a chat template
 };
 using CalibrationPresets = Registry<CalibrationPreset>;
 

@@ -27,7 +27,9 @@ struct ChatTemplate::Style {
 
   const char* name;
   std::string (*write)(Messages, const Marks&);
+  const char* opening = "";  // of an answer that is to come
   const char* system = "";
+  bool closes_with_eos = false;   // a conversation that no answer is to follow
   bool bos = false, eos = false;  // written by the template
   System on_system = System::keep;
   bool alternates = false;  // checked by the template
@@ -56,7 +58,7 @@ std::string chatml(Messages messages, const Marks& marks) {
   };
   if (*marks.system && messages.front().role != Role::system) turn("system", marks.system);
   for (const ChatMessage& message : messages) turn(role_name(message.role), message.content);
-  return text + "<|im_start|>assistant\n";
+  return text;
 }
 
 std::string llama2(Messages messages, const Marks& marks) {
@@ -76,14 +78,9 @@ std::string llama2(Messages messages, const Marks& marks) {
 
 std::string llama3(Messages messages, const Marks& marks) {
   std::string text = marks.bos;
-  const auto header = [&](const char* role) {
-    text += joined({"<|start_header_id|>", role, "<|end_header_id|>\n\n"});
-  };
-  for (const ChatMessage& message : messages) {
-    header(role_name(message.role));
-    text += stripped(message.content) + "<|eot_id|>";
-  }
-  header("assistant");
+  for (const ChatMessage& message : messages)
+    text += joined({"<|start_header_id|>", role_name(message.role), "<|end_header_id|>\n\n",
+                    stripped(message.content), "<|eot_id|>"});
   return text;
 }
 
@@ -91,7 +88,7 @@ std::string phi3(Messages messages, const Marks&) {
   std::string text;
   for (const ChatMessage& message : messages)
     text += joined({"<|", role_name(message.role), "|>\n", message.content, "<|end|>\n"});
-  return text + "<|assistant|>\n";
+  return text;
 }
 
 // Phi-3's first form: the mark of an answer follows each question at once.
@@ -108,7 +105,7 @@ std::string gemma(Messages messages, const Marks& marks) {
   for (const ChatMessage& message : messages)
     text += joined({"<start_of_turn>", message.role == Role::user ? "user" : "model", "\n",
                     stripped(message.content), "<end_of_turn>\n"});
-  return text + "<start_of_turn>model\n";
+  return text;
 }
 
 // Digests are of the templates that these checkpoints bring; tools/task_golden.py --chat-templates checks
@@ -117,21 +114,26 @@ const std::vector<Style>& styles() {
   static const std::vector<Style> all = {
       {.name = "chatml",
        .write = chatml,
+       .opening = "<|im_start|>assistant\n",
        .digests = {"153280e3ff55d19da1398bdb3914ee2a51b80429bfaedde11d7d216c39db80f3"}},
       {.name = "chatml_qwen",  // Qwen1.5 and Qwen2
        .write = chatml,
+       .opening = "<|im_start|>assistant\n",
        .system = "You are a helpful assistant",
        .digests = {"af9c0233881b083b52ff773580215222b5440ac3d0beeeca99b76329b048f8db"}},
       {.name = "chatml_qwen2",  // Qwen2-Instruct
        .write = chatml,
+       .opening = "<|im_start|>assistant\n",
        .system = "You are a helpful assistant.",
        .digests = {"793202280c0910ab26bc6eb57c8212c2417324c6d8c4efd0d10d59092ab3e3eb"}},
       {.name = "chatml_smollm2",
        .write = chatml,
+       .opening = "<|im_start|>assistant\n",
        .system = "You are a helpful AI assistant named SmolLM, trained by Hugging Face",
        .digests = {"872be49dbb638044ad01b60388f48d469ff2980e5f0dccdc22ec907db54d0788"}},
       {.name = "gemma",
        .write = gemma,
+       .opening = "<start_of_turn>model\n",
        .bos = true,
        .on_system = Style::System::refuse,
        .alternates = true,
@@ -144,11 +146,14 @@ const std::vector<Style>& styles() {
        .digests = {"9780fae5bfea3cfd7be37d328c6edfd296a8869be8131495bbe7eb37e780c88c"}},
       {.name = "llama3",  // with and without its first release's fixed answer mark: the same text here
        .write = llama3,
+       .opening = "<|start_header_id|>assistant<|end_header_id|>\n\n",
        .bos = true,
        .digests = {"ba03a121d097859c7b5b9cd03af99aafe95275210d2876f642ad9929a150f122",
                    "b48c47f6443892716176eb200bf4ef108f64e06ca26ed0fa8ebc0a4b3992fcb2"}},
       {.name = "phi3",  // Phi-3-mini
        .write = phi3,
+       .opening = "<|assistant|>\n",
+       .closes_with_eos = true,
        .digests = {"dcaee66df77bfbb789ec541fe713218da30225a526f1db97138fc39ee6dc56aa"}},
       {.name = "phi3_medium",
        .write = phi3_first,
@@ -225,19 +230,22 @@ std::optional<ChatTemplate> ChatTemplate::for_task(const TaskInput& input) {
                       " token, and there is none");
     return input.tokenizer.decode(std::vector<int32_t>{*id}, false);
   };
+  const std::optional<int32_t> eos = input.tokenizer.eos_id();
   return ChatTemplate(style, mark(style.bos, input.tokenizer.bos_id(), "BOS"),
-                      mark(style.eos, input.tokenizer.eos_id(), "EOS"));
+                      mark(style.eos || (style.closes_with_eos && eos), eos, "EOS"));
 }
 
-std::string ChatTemplate::render(std::span<const ChatMessage> messages) const {
+std::string ChatTemplate::render(std::span<const ChatMessage> messages, bool open_answer) const {
   const auto turns = messages.subspan(!messages.empty() && messages.front().role == Role::system ? 1 : 0);
   PTQ_CHECK(!turns.empty());
   if (style_->alternates)
     for (size_t i = 0; i < turns.size(); ++i)
       if ((turns[i].role == Role::user) != (i % 2 == 0))
         throw UserError(std::string("chat template ") + style_->name +
-                        " wants questions and answers to alternate; a solved example here has no answer");
-  return style_->write(keeps_system() ? messages : turns, {bos_, eos_, style_->system});
+                        " wants questions and answers to alternate");
+  const std::string text = style_->write(keeps_system() ? messages : turns, {bos_, eos_, style_->system});
+  if (open_answer) return text + style_->opening;
+  return style_->closes_with_eos ? text + eos_ : text;
 }
 
 bool ChatTemplate::keeps_system() const { return style_->on_system == Style::System::keep; }

@@ -9,14 +9,10 @@
 #include <string>
 #include <vector>
 
+#include "datasets/conversation.h"
 #include "evaluators/task.h"
 
 namespace ptq {
-
-struct ChatMessage {
-  enum class Role { system, user, assistant } role;
-  std::string content;
-};
 
 class ChatTemplate {
  public:
@@ -28,10 +24,11 @@ class ChatTemplate {
   // tokenizer without the BOS or EOS that the template writes.
   static std::optional<ChatTemplate> for_task(const TaskInput& input);
 
-  // The text of a conversation up to where the assistant's answer begins. A system message is left out where
-  // the template refuses one, as lm-eval does. Throws UserError when the template wants turns to alternate
-  // and they do not.
-  std::string render(std::span<const ChatMessage> messages) const;
+  // The text of a conversation, and where open_answer says so the mark that the assistant's answer begins
+  // with (add_generation_prompt of other tools; Llama 3's first release wrote it always). A system message is
+  // left out where the template refuses one, as lm-eval does. Throws UserError when the template wants turns
+  // to alternate and they do not.
+  std::string render(std::span<const ChatMessage> messages, bool open_answer = true) const;
   bool keeps_system() const;  // a system message has a place in the text
 
  private:

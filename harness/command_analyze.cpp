@@ -15,6 +15,7 @@
 #include "evaluators/token_distribution.h"
 #include "harness/commands.h"
 #include "harness/experiment.h"
+#include "harness/resources.h"
 #include "harness/run.h"
 #include "models/overlay.h"
 
@@ -33,14 +34,15 @@ struct Sample {
     app->add_option("--length", length, "Tokens of each; default: the preset's");
     app->add_option("--seed", seed, "Of presets that draw at random")->capture_default_str();
   }
-  CalibrationSet cut(const std::string& path, const Tokenizer& tokenizer) const {
+  CalibrationSet cut(const std::string& path, const Tokenizer& tokenizer, const std::string& dir) const {
     const CalibrationPreset* known = CalibrationPresets::get().find(preset);
     CalibrationSpec spec;
     spec.path = path;
     spec.preset = preset;
     spec.samples = samples != 0 || !known ? samples : known->samples;
     spec.length = length != 0 || !known ? length : known->length;
-    return make_calibration_set(spec, tokenizer, static_cast<uint64_t>(seed));
+    if (known && known->reads_chat) spec.chat_template = "auto";
+    return calibration_set(spec, tokenizer, static_cast<uint64_t>(seed), dir);
   }
 };
 
@@ -55,7 +57,7 @@ int analyze_tokens(const TokenOptions& o) {
   if (!(o.smoothing > 0)) throw UserError("--smoothing must be above 0: a token may be in one text only");
   const auto tokenizer = Tokenizer::load(o.model);
   TokenCounts calibration(tokenizer->vocab_size()), test(tokenizer->vocab_size());
-  for (const auto& ids : o.sample.cut(o.calibration, *tokenizer).ids_NT) calibration.add(ids);
+  for (const auto& ids : o.sample.cut(o.calibration, *tokenizer, o.model).ids_NT) calibration.add(ids);
   test.add(tokenizer->encode(read_corpus(o.test), false));
   if (test.tokens() == 0) throw UserError({o.test, 0, ""}, "has no tokens");
   const Json result = {{"kl_calibration_test", token_divergence(calibration, test, o.smoothing)},
@@ -192,7 +194,7 @@ int analyze_model_command(const ModelOptions& o) {
   const Analyzed what = o.database.empty() ? Analyzed{o.model, "", false} : find_cell(o);
   const auto checkpoint = Checkpoint::open(what.dir);
   const auto tokenizer = Tokenizer::load(what.dir);
-  const CalibrationSet set = o.sample.cut(o.text, *tokenizer);
+  const CalibrationSet set = o.sample.cut(o.text, *tokenizer, what.dir);
   at::set_num_threads(o.threads > 0 ? o.threads : static_cast<int>(std::thread::hardware_concurrency()));
   const DecoderModel full(checkpoint, at::kFloat, std::shared_ptr<const Overlay>());
   std::unique_ptr<DecoderModel> quantized;

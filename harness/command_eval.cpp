@@ -45,9 +45,13 @@ Experiment make_experiment(const Options& o, int threads) {
   }
   Json evaluation;
   if (!o.text.empty()) {
-    evaluation = {{"task", "perplexity"}, {"corpus", o.text},   {"window", o.window},
-                  {"windows", o.windows}, {"stride", o.stride}, {"protocol", o.protocol},
-                  {"decode", o.decode}};
+    evaluation = {{"task", o.task.empty() ? "perplexity" : o.task},
+                  {"corpus", o.text},
+                  {"window", o.window},
+                  {"windows", o.windows},
+                  {"stride", o.stride},
+                  {"protocol", o.protocol}};
+    if (o.decode != 0) evaluation["decode"] = o.decode;
   } else {
     evaluation = {{"task", o.task}, {"documents", o.data}, {"limit", o.limit}};
     if (o.shots >= 0) evaluation["shots"] = o.shots;
@@ -102,9 +106,10 @@ int eval(Communicator& comm, const Options& o) {
   Experiment experiment;
   RankDevice device;
   int code = on_root(comm, [&] {
-    if (o.text.empty() == o.task.empty())
-      throw UserError("harness eval: give either --text FILE or --task NAME --data FILE");
-    if (!o.task.empty() && o.data.empty()) throw UserError("harness eval: --task needs --data FILE");
+    if (o.text.empty() == o.data.empty() || (o.text.empty() && o.task.empty()))
+      throw UserError(
+          "harness eval: give either --text FILE (perplexity, or a --task of texts) or --task NAME --data "
+          "FILE");
     if (o.method.empty() && !o.calibration.empty())
       throw UserError("harness eval: --calibration is read with --method only");
     const int cores = static_cast<int>(std::thread::hardware_concurrency());
@@ -164,7 +169,7 @@ Command add_eval(CLI::App& program) {
   app->add_option("--decode", o->decode,
                   "Tokens at the end of each window that go one at a time through the KV cache")
       ->capture_default_str();
-  app->add_option("--task", o->task, "A task of `harness list`");
+  app->add_option("--task", o->task, "A task of `harness list`; with --text one of texts, as kl_divergence");
   app->add_option("--data", o->data, "Its documents: JSON lines or Parquet");
   app->add_option("--limit", o->limit, "First documents only; 0: all")->capture_default_str();
   app->add_option("--shots", o->shots,

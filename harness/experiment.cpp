@@ -82,7 +82,8 @@ void read_models(const YamlDocument& document, const PathResolver& resolver, Exp
 void read_calibration(const YamlDocument& document, const PathResolver& resolver, Experiment& e) {
   if (!document.value.contains("calibration")) return;
   for (const auto& [path, value] : elements(document, "calibration")) {
-    const YamlMap f(document, value, path, {"name", "corpus", "split", "preset", "samples", "length"});
+    const YamlMap f(document, value, path,
+                    {"name", "corpus", "split", "preset", "samples", "length", "chat_template"});
     CalibrationEntry entry;
     entry.corpus = f.text("corpus");
     entry.split = f.text("split", "train");
@@ -94,6 +95,15 @@ void read_calibration(const YamlDocument& document, const PathResolver& resolver
     const CalibrationPreset& preset = *CalibrationPresets::get().find(entry.spec.preset);
     entry.spec.samples = f.integer("samples", preset.samples, 1, 1 << 24);
     entry.spec.length = f.integer("length", preset.length, 1, 1 << 24);
+    if (f.has("chat_template") && !preset.reads_chat)
+      f.fail("chat_template",
+             "is not read by preset " + entry.spec.preset + ", whose documents are no conversations");
+    if (preset.reads_chat) {
+      entry.spec.chat_template = f.text("chat_template", "auto");
+      const auto templates = chat_template_choices();
+      if (std::ranges::find(templates, entry.spec.chat_template) == templates.end())
+        f.fail("chat_template", unknown_name_message("chat template", entry.spec.chat_template, templates));
+    }
     entry.spec.path = resolver.corpus(f.path("corpus"), entry.corpus, entry.split);
     e.calibration.push_back(entry);
   }

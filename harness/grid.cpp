@@ -80,6 +80,7 @@ Json describe(const Experiment& e, const Position& p) {
                         {"preset", c.spec.preset},
                         {"samples", c.spec.samples},
                         {"length", c.spec.length}};
+    if (!c.spec.chat_template.empty()) d["calibration"]["chat_template"] = c.spec.chat_template;
     const bool seeded = uses_seed(c.spec) || e.methods[*p.method].draws();
     d["calibration"]["seed"] = seeded ? Json(e.seeds[p.seed]) : Json();
   }

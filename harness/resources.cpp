@@ -5,6 +5,7 @@
 #include "core/error.h"
 #include "core/sha256.h"
 #include "datasets/text.h"
+#include "evaluators/chat_template.h"
 #include "evaluators/decoding.h"
 #include "models/overlay.h"
 
@@ -45,8 +46,18 @@ EvaluationSpec evaluation_from_json(const Json& v) {
 }
 
 Json to_json(const CalibrationSpec& s, int64_t seed) {
-  return {
-      {"path", s.path}, {"preset", s.preset}, {"samples", s.samples}, {"length", s.length}, {"seed", seed}};
+  return {{"path", s.path},     {"preset", s.preset}, {"samples", s.samples},
+          {"length", s.length}, {"seed", seed},       {"chat_template", s.chat_template}};
+}
+
+CalibrationSet calibration_set(const CalibrationSpec& spec, const Tokenizer& tokenizer, uint64_t seed,
+                               const std::string& dir) {
+  EvaluationSpec asked;
+  asked.chat_template = spec.chat_template;
+  const auto chat = ChatTemplate::for_task({asked, tokenizer, 0, dir});
+  ChatRenderer render;
+  if (chat) render = [&](std::span<const ChatMessage> messages) { return chat->render(messages, false); };
+  return make_calibration_set(spec, tokenizer, seed, render);
 }
 
 namespace {
@@ -92,8 +103,9 @@ std::shared_ptr<const CalibrationSet> Resources::calibration(const std::string& 
     spec.preset = value.at("preset");
     spec.samples = value.at("samples");
     spec.length = value.at("length");
+    spec.chat_template = value.at("chat_template");
     slot = std::make_shared<CalibrationSet>(
-        make_calibration_set(spec, *tokenizer(dir), value.at("seed").get<uint64_t>()));
+        calibration_set(spec, *tokenizer(dir), value.at("seed").get<uint64_t>(), dir));
   }
   return slot;
 }

@@ -32,6 +32,10 @@ Json to_json(const EvaluationSpec& spec);  // every field, paths resolved: a uni
 EvaluationSpec evaluation_from_json(const Json& value);
 Json to_json(const CalibrationSpec& spec, int64_t seed);
 
+// make_calibration_set with the chat template that the spec asks for, if any, of the model at `dir`.
+CalibrationSet calibration_set(const CalibrationSpec& spec, const Tokenizer& tokenizer, uint64_t seed,
+                               const std::string& dir);
+
 class Resources {
  public:
   explicit Resources(RankDevice device = {}) : device_(std::move(device)) {}

@@ -87,6 +87,7 @@ TEST_F(Presets, HaveThePapersNumbers) {
 
 TEST_F(Presets, AreFunctionsOfTheSeedWhereTheySaySo) {
   for (const std::string& name : calibration_presets()) {
+    if (CalibrationPresets::get().find(name)->reads_chat) continue;  // no conversations here
     EXPECT_EQ(make(name, 1).digest, make(name, 1).digest) << name;
     EXPECT_EQ(make(name, 1).digest != make(name, 2).digest, CalibrationPresets::get().find(name)->uses_seed)
         << name;
@@ -206,9 +207,60 @@ TEST_F(Presets, OfRealDocuments) {
   spec_.samples = 32;
   spec_.length = 256;
   for (const std::string& name : calibration_presets()) {
+    if (CalibrationPresets::get().find(name)->reads_chat) continue;  // no conversations here
     const auto set = make(name, 0);
     EXPECT_TRUE(name == "awq" ? set.ids_NT.size() < 32 : set.ids_NT.size() == 32) << name;
   }
+}
+
+TEST_F(Presets, ChatIsConversationsInDrawnOrderAsTheTemplateWritesThem) {
+  std::ofstream file(path_);
+  for (int i = 0; i < 30; ++i)
+    file << Json{{"messages",
+                  {{{"role", "user"}, {"content", "Lamp " + std::to_string(i) + "?"}},
+                   {{"role", "assistant"}, {"content", "It is lit."}}}}}
+                .dump()
+         << "\n";
+  file.close();
+  const ChatRenderer render = [](std::span<const ChatMessage> messages) {
+    EXPECT_EQ(messages.size(), 2u);
+    return "<u>" + messages[0].content + "<a>" + messages[1].content + "\n";
+  };
+  spec_.preset = "chat";
+  spec_.samples = 3;
+  spec_.length = 20;
+  Ids stream;
+  for (const size_t i : document_order({spec_, *tokenizer_, 5}, 30)) {
+    const Ids ids =
+        tokenizer_->encode("<u>Lamp " + std::to_string(i) + "?<a>It is lit.\n", false);  // no BOS of ours
+    stream.insert(stream.end(), ids.begin(), ids.end());
+  }
+  const CalibrationSet set = make_calibration_set(spec_, *tokenizer_, 5, render);
+  ASSERT_EQ(set.ids_NT.size(), 3u);
+  for (size_t n = 0; n < 3; ++n)
+    EXPECT_EQ(set.ids_NT[n], Ids(stream.begin() + static_cast<int64_t>(20 * n),
+                                 stream.begin() + static_cast<int64_t>(20 * n + 20)));
+}
+
+TEST_F(Presets, ChatNamesTheConversationThatIsNone) {
+  const auto refusal_of = [&](const Json& document) -> std::string {
+    std::ofstream(path_) << document.dump() << "\n";
+    spec_.preset = "chat";
+    try {
+      make_calibration_set(spec_, *tokenizer_, 0, [](auto) -> std::string { throw UserError("no"); });
+    } catch (const UserError& error) {
+      return error.what();
+    }
+    return "accepted";
+  };
+  EXPECT_THAT(refusal_of({{"text", "x"}}), HasSubstr(":1: messages: a list of {role, content} is needed"));
+  EXPECT_THAT(refusal_of({{"messages", {{{"role", "user"}}}}}), HasSubstr("messages[0].content: a string"));
+  EXPECT_THAT(refusal_of({{"messages", {{{"role", "bot"}, {"content", "x"}}}}}),
+              HasSubstr("messages[0].role: 'bot'; allowed: system, user, assistant"));
+  EXPECT_THAT(refusal_of({{"messages", {{{"role", "user"}, {"content", " "}}}}}),
+              HasSubstr("has no question"));
+  EXPECT_THAT(refusal_of({{"messages", {{{"role", "user"}, {"content", "q"}}}}}),
+              HasSubstr(":1: messages: no"));
 }
 
 }  // namespace

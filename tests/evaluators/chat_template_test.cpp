@@ -112,5 +112,22 @@ TEST_F(ChatTemplates, SmolLM2sIsChatmlWithItsName) {
               HasSubstr("named SmolLM, trained by Hugging Face<|im_end|>"));
 }
 
+TEST_F(ChatTemplates, AWholeConversationEndsWithItsLastAnswer) {
+  // As the templates that checkpoints bring write it with add_generation_prompt=False.
+  using Role = ChatMessage::Role;
+  const std::vector<ChatMessage> messages = {{Role::user, "q"}, {Role::assistant, "a"}};
+  EXPECT_EQ(load("chatml")->render(messages, false),
+            "<|im_start|>user\nq<|im_end|>\n<|im_start|>assistant\na<|im_end|>\n");
+  EXPECT_EQ(load("llama3")->render(messages, false),
+            load("llama3")->render(messages).substr(
+                0, load("llama3")->render(messages).rfind("<|start_header_id|>")));
+  const std::string bos = tokenizer_->decode(std::vector<int32_t>{*tokenizer_->bos_id()}, false);
+  EXPECT_EQ(load("gemma")->render(messages, false),
+            bos + "<start_of_turn>user\nq<end_of_turn>\n<start_of_turn>model\na<end_of_turn>\n");
+  const std::string phi3 = load("phi3")->render(messages, false);
+  EXPECT_EQ(phi3.rfind("<|user|>\nq<|end|>\n<|assistant|>\na<|end|>\n", 0), 0u) << phi3;  // then EOS
+  EXPECT_EQ(load("phi3")->render(messages), "<|user|>\nq<|end|>\n<|assistant|>\na<|end|>\n<|assistant|>\n");
+}
+
 }  // namespace
 }  // namespace ptq

@@ -197,5 +197,19 @@ TEST_F(ExperimentTest, HarnessDataIsLookedThroughLast) {
   EXPECT_THAT(error_of(with("corpus: test.txt", "corpus: mine")), ::testing::Not(HasSubstr("hub")));
 }
 
+TEST_F(ExperimentTest, ChatTemplatesAreReadByThePresetOfConversationsAlone) {
+  const std::string chat = "calibration: [{corpus: train.txt, preset: chat}]\n";
+  const std::string rest =
+      "models: [model]\nmethods: [gptq]\nquantization: [{name: q, weights: {bits: 4, group_size: 32}}]\n"
+      "evaluation: [{task: piqa, documents: piqa.jsonl}]\n";
+  const Experiment e = read(chat + rest);
+  EXPECT_EQ(e.calibration[0].spec.chat_template, "auto");
+  EXPECT_EQ(describe(e, expand_grid(e).back())["calibration"]["chat_template"], "auto");
+  EXPECT_THAT(error_of("calibration: [{corpus: train.txt, preset: chat, chat_template: llama9}]\n" + rest),
+              HasSubstr("unknown chat template 'llama9' (did you mean 'llama2'?)"));
+  EXPECT_THAT(error_of("calibration: [{corpus: train.txt, chat_template: auto}]\n" + rest),
+              HasSubstr("is not read by preset windows"));
+}
+
 }  // namespace
 }  // namespace ptq

@@ -17,7 +17,7 @@ TEST(Names, OfStepsMethodsPresetsFormatsAndFamilies) {
               ElementsAre("awq_clip", "awq_scale", "gptq", "minmax", "mse", "rtn", "signround"));
   EXPECT_THAT(MethodRegistry::get().names(), ElementsAre("awq", "gptq", "rtn", "signround"));
   EXPECT_THAT(CalibrationPresets::get().names(),
-              ElementsAre("awq", "corpus_mix", "gptq", "lqer", "random_windows", "shuffled_tokens",
+              ElementsAre("awq", "chat", "corpus_mix", "gptq", "lqer", "random_windows", "shuffled_tokens",
                           "signround", "truncated_documents", "windows"));
   EXPECT_THAT(RendererRegistry::get().names(), ElementsAre("csv", "latex", "markdown", "terminal"));
   EXPECT_THAT(FamilyRegistry::get().names(), ElementsAre("llama", "mistral", "qwen2"));
