@@ -282,10 +282,8 @@ class ModelQuantizer {
     if (team_.rank() != 0) return;
     for (const Linear* linear : branch.block.linears()) {
       const auto count = static_cast<double>(linear->weight_OI.numel());
-      const double bits =
-          linear->quantized
-              ? linear->bits_per_weight()
-              : 8.0 * static_cast<double>(checkpoint_->tensor(linear->name + ".weight").element_size());
+      // Full precision counts as 16 bits, as in the table's own row, whatever the checkpoint stores.
+      const double bits = linear->quantized ? linear->bits_per_weight() : 16.0;
       record.bits += bits * count;
       record.weights += count;
       if (spec.mixed()) record.metrics.push_back({linear->name, "bits", bits});
