@@ -21,8 +21,8 @@ bool is_parquet(
 //   texts (with or without a mark that they are), integers, floats and booleans as themselves; null as null;
 //   dates, times and time stamps as the integers that they are stored as;
 //   lists as arrays, structs as objects, maps as arrays of {"key", "value"}.
-// Read: codecs none, snappy, gzip, zstd; pages of both versions; every encoding but the two that were given
-// up (bit-packed levels, LZO). Refused with the column's name: decimals, INT96, byte strings of fixed length,
+// Read: codecs none, snappy, gzip, zstd; pages of both versions; every encoding but bit-packed
+// levels, which nobody writes any more. Refused with the column's name: decimals, INT96, byte strings of fixed length,
 // encryption. Throws UserError naming path, column and, for broken UTF-8, the row: cut short, damaged (also a
 // wrong checksum where a page has one), more than `budget` bytes when unpacked. Cost: the whole file and its
 // rows in memory.
