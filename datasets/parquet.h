@@ -22,10 +22,10 @@ bool is_parquet(
 //   dates, times and time stamps as the integers that they are stored as;
 //   lists as arrays, structs as objects, maps as arrays of {"key", "value"}.
 // Read: codecs none, snappy, gzip, zstd; pages of both versions; every encoding but bit-packed
-// levels, which nobody writes any more. Refused with the column's name: decimals, INT96, byte strings of fixed length,
-// encryption. Throws UserError naming path, column and, for broken UTF-8, the row: cut short, damaged (also a
-// wrong checksum where a page has one), more than `budget` bytes when unpacked. Cost: the whole file and its
-// rows in memory.
+// levels, which nobody writes any more. Refused with the column's name: decimals, INT96, byte strings of
+// fixed length, encryption. Throws UserError naming path, column and, for broken UTF-8, the row: cut short,
+// damaged (also a wrong checksum where a page has one), more than `budget` bytes when unpacked. Cost: the
+// whole file and its rows in memory.
 std::vector<JsonDocument> parse_parquet(std::string_view bytes, const std::string& path, int64_t budget);
 
 // The budget of a file: 1 GiB and 256 times its size.

@@ -40,6 +40,12 @@ void check_utf8(const std::string& text, const std::string& file) {
                   "not UTF-8 at byte " + std::to_string(valid));
 }
 
+// yaml-cpp makes of some escapes (\N) what is no UTF-8.
+void check_text(const std::string& text, const Where& where) {
+  if (tokenizer::valid_utf8_prefix(text) < text.size())
+    throw UserError(where, "an escape that gives no UTF-8");
+}
+
 struct Reader {
   YamlDocument& document;
   int values = 0;
@@ -51,6 +57,7 @@ struct Reader {
     if (node.Mark().line >= 0) document.lines.emplace(path, node.Mark().line + 1);
     switch (node.Type()) {
       case YAML::NodeType::Scalar:
+        check_text(node.Scalar(), document.where(path));
         return scalar(node);
       case YAML::NodeType::Sequence: {
         Json list = Json::array();
@@ -71,6 +78,7 @@ struct Reader {
       const int line = item.first.Mark().line + 1;
       if (!item.first.IsScalar()) throw UserError({document.file, line, path}, "a key must be a plain name");
       const std::string key = item.first.Scalar();
+      check_text(key, {document.file, line, path});
       const std::string child = path.empty() ? key : path + "." + key;
       if (map.contains(key))
         throw UserError({document.file, line, child}, "duplicate key; it stands on line " +
@@ -136,6 +144,7 @@ Json parse_yaml_value(const std::string& text) {
 }
 
 void apply_assignment(Json& document, const std::string& assignment) {
+  check_utf8(assignment, "--set");
   const size_t equals = assignment.find('=');
   if (equals == std::string::npos || equals == 0)
     throw UserError("--set " + assignment + ": wanted key=value, for example quantization.weights.bits=3");
