@@ -48,7 +48,7 @@ class Calibration : public ::testing::Test {
 
 TEST_F(Calibration, PresetsAreTheseAndNoOthers) {
   EXPECT_THAT(calibration_presets(),
-              ElementsAre("awq", "corpus_mix", "gptq", "lqer", "random_windows", "shuffled_tokens",
+              ElementsAre("awq", "chat", "corpus_mix", "gptq", "lqer", "random_windows", "shuffled_tokens",
                           "signround", "truncated_documents", "windows"));
 }
 
