@@ -109,18 +109,19 @@ TEST(MseGrid, ByHand) {
   // and 1.9; with norm 0.1 they are 3.65 and 5.11.
   const at::Tensor weight = matrix({-1, 2, 0.4, 0.4, 0.4, 0.4}, 1);
   const WeightSpec spec{.bits = 2, .granularity = Granularity::channel};
-  EXPECT_TRUE(
-      mse_grid(weight, spec, {.candidates = 2, .steps = 2, .norm = 2}).scale_OG.equal(matrix({1}, 1)));
+  EXPECT_TRUE(mse_grid(weight, spec, {.range = {}, .candidates = 2, .steps = 2, .norm = 2})
+                  .scale_OG.equal(matrix({1}, 1)));
   // Sixteen such weights: 16 * 0.16 = 2.56 against 1.25 + 16 * 0.01 = 1.41.
   const at::Tensor many = at::cat({weight, at::full({1, 12}, 0.4)}, 1);
-  EXPECT_TRUE(
-      mse_grid(many, spec, {.candidates = 2, .steps = 2, .norm = 2}).scale_OG.equal(matrix({0.5}, 1)));
+  EXPECT_TRUE(mse_grid(many, spec, {.range = {}, .candidates = 2, .steps = 2, .norm = 2})
+                  .scale_OG.equal(matrix({0.5}, 1)));
 }
 
 TEST(MseGrid, OneCandidateIsMinMax) {
   const at::Tensor weight = normal({8, 128});
   const WeightSpec spec{.bits = 3, .group_size = 32};
-  const QuantGrid one = mse_grid(weight, spec, {.candidates = 1}), minmax = minmax_grid(weight, spec);
+  const QuantGrid one = mse_grid(weight, spec, {.range = {}, .candidates = 1}),
+                  minmax = minmax_grid(weight, spec);
   EXPECT_TRUE(one.scale_OG.equal(minmax.scale_OG) && one.zero_OG.equal(minmax.zero_OG));
 }
 

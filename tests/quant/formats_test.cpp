@@ -118,9 +118,11 @@ TEST_P(EveryFormat, QuantizingTwiceIsOnce) {
   const at::Tensor once = fake_quantize(random_weight(), grid_of_blocks(random_weight(), spec, 16));
   const at::Tensor twice = fake_quantize(once, grid_of_blocks(once, spec, 16));
   const NumberFormat& format = number_format(GetParam());
-  if (format.scale == ScaleFormat::power_of_two) EXPECT_TRUE(twice.equal(once));
-  else if (format.scale == ScaleFormat::real && format.element.is_float())
+  if (format.scale == ScaleFormat::power_of_two) {
+    EXPECT_TRUE(twice.equal(once));
+  } else if (format.scale == ScaleFormat::real && format.element.is_float()) {
     EXPECT_LT((twice - once).abs().max().item<double>(), 1e-5);
+  }
 }
 
 TEST(BitsPerWeight, OfSharedExponentsAndTensorScales) {
