@@ -38,7 +38,9 @@ struct Minifloat {
   // The code of a value that `rounded` gave.
   uint8_t code(float value) const {
     const int32_t bits = power(value);
-    const float steps = value * std::bit_cast<float>(((254 + mantissa_bits) << 23) - bits);
+    // Unsigned: the first term alone may be beyond int32, the difference is a float's bits.
+    const float steps = value * std::bit_cast<float>((static_cast<uint32_t>(254 + mantissa_bits) << 23) -
+                                                     static_cast<uint32_t>(bits));
     const int32_t magnitude =
         (((bits - least_power) >> 23) << mantissa_bits) + static_cast<int32_t>(steps < 0 ? -steps : steps);
     return static_cast<uint8_t>(magnitude | (value < 0 ? 1 << sign_shift : 0));
