@@ -31,7 +31,9 @@ struct Minifloat {
   // steps.
   float rounded(float x) const {
     const float inside = std::min(std::max(x, -max), max);
-    const float magic = std::bit_cast<float>(power(inside) + ((23 - mantissa_bits) << 23) + 0x400000);
+    // Unsigned: the bits of a NaN leave int32.
+    const float magic = std::bit_cast<float>(static_cast<uint32_t>(power(inside)) +
+                                             (static_cast<uint32_t>(23 - mantissa_bits) << 23) + 0x400000u);
     return (inside + magic) - magic;
   }
 
