@@ -104,10 +104,17 @@ bool Method::draws() const {
   return std::any_of(made.begin(), made.end(), [](const auto& step) { return step->draws(); });
 }
 
+bool Method::reads_activations() const {
+  const auto made = make_steps();
+  return std::any_of(made.begin(), made.end(), [](const auto& step) { return step->reads_activations(); });
+}
+
 std::vector<std::unique_ptr<Step>> Method::make_steps() const {
   std::vector<std::unique_ptr<Step>> made;
-  for (const StepConfig& config : steps)
-    made.push_back(step_entry(config.step, config.step).make(config.options, config.step));
+  for (const StepConfig& config : steps) {  // options that a key leaves out come back here
+    const StepEntry& entry = step_entry(config.step, config.step);
+    made.push_back(entry.make(complete_options(entry.options, config.options, config.step), config.step));
+  }
   return made;
 }
 
@@ -179,8 +186,12 @@ bool reads_calibration(const Method& method, const QuantSpec& spec) {
 
 Json to_json(const Method& method, bool reads_calibration) {
   Json steps = Json::array();
-  for (const StepConfig& config : method.steps)
-    steps.push_back({{"step", config.step}, {"options", config.options}});
+  for (const StepConfig& config : method.steps) {
+    Json options = config.options;
+    for (const StepOption& option : step_entry(config.step, config.step).options)
+      if (option.newer && options.at(option.name) == option.default_value) options.erase(option.name);
+    steps.push_back({{"step", config.step}, {"options", options}});
+  }
   Json value = {{"steps", steps}};
   if (reads_calibration || method.needs_calibration()) value["input"] = stream_name(method.input);
   return value;

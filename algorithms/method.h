@@ -23,6 +23,7 @@ struct Method {
   std::vector<StepConfig> steps;
 
   bool draws() const;              // reads the seed
+  bool reads_activations() const;  // of the spec; else cells that differ in dynamic activations share a model
   bool needs_calibration() const;  // false: calibration sets and seeds make no difference, the axes collapse
   std::vector<std::unique_ptr<Step>> make_steps() const;
 };

@@ -82,6 +82,8 @@ class Step {
   virtual bool changes_block() const { return kind() != StepKind::range; }
   virtual bool needs_targets() const { return false; }         // of BlockTask::targets_TD
   virtual bool draws() const { return needs_targets(); }       // reads BlockTask::seed (learned steps draw mini-batches)
+  // Reads the activations of BlockTask::spec (a search that sees rounded inputs): what it makes then depends on them.
+  virtual bool reads_activations() const { return false; }
   // Why it cannot work on such weights (full precision aside), in words that follow a colon; "": it can.
   virtual std::string refusal(const WeightSpec&) const { return ""; }
   // Works on the whole block. A round step leaves every linear whose spec is quantized() with `quantized` set.
@@ -93,6 +95,7 @@ struct StepOption {
   std::string name;
   Json default_value;  // its JSON type is the option's type
   std::string help;    // one line, with the legal range or names
+  bool newer = false;  // than results that are kept: left out of a method's key at its default
 };
 struct StepEntry {
   StepKind kind;

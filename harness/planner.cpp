@@ -124,7 +124,8 @@ Json quantize_description(const Experiment& e, const Cell& cell) {
   Json payload = {{"dir", e.models[p.model].dir},
                   {"threads", e.threads},
                   {"method", cell.description["method"]},
-                  {"quantization", to_json(e.quantization[*p.quantization].stored())},
+                  {"quantization", to_json(e.quantization[*p.quantization].stored(
+                                        e.methods[*p.method].reads_activations()))},
                   {"calibration", nullptr}};
   if (!cell.description["calibration"].is_null())
     payload["calibration"] = to_json(e.calibration[*p.calibration].spec, e.seeds[p.seed]);

@@ -131,10 +131,12 @@ class ModelQuantizer {
       });
       spec.layers.insert(spec.layers.begin(), rules.begin(), rules.end());  // the user's own hold
     }
-    QuantSpec of_weights = spec;  // what steps read
-    of_weights.activations = {};
-    for (const StepConfig& step : jobs_[job].method.steps)
-      states_[job].step_keys.push_back(canonical({step.step, step.options, to_json(of_weights)}));
+    const std::vector<StepConfig>& steps = jobs_[job].method.steps;
+    for (size_t i = 0; i < steps.size(); ++i) {
+      const bool reads_activations = states_[job].steps[i]->reads_activations();
+      const Json read = to_json(reads_activations ? spec : spec.without_activations());
+      states_[job].step_keys.push_back(canonical({steps[i].step, steps[i].options, read}));
+    }
   }
 
   void embed() {

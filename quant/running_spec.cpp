@@ -12,14 +12,15 @@ const std::vector<std::string> range_names = {"minmax", "moving_average", "perce
 ActivationSpec activation_spec_from_json(const Json& value, const std::string& key) {
   const SpecFields fields(value, key,
                           {"format", "bits", "symmetric", "exponent_bits", "granularity", "group_size",
-                           "static", "range", "momentum", "percentile"});
+                           "static", "range", "momentum", "percentile", "clusters", "outlier_threshold",
+                           "outlier_scope"});
   ActivationSpec spec;
   const NumberFields number =
       number_fields(fields, {spec.format, spec.bits, spec.symmetric, spec.exponent_bits});
   spec.format = number.format;
   if (!spec.quantized()) {
     fields.forbid({"bits", "symmetric", "exponent_bits", "granularity", "group_size", "static", "range",
-                   "momentum", "percentile"},
+                   "momentum", "percentile", "clusters", "outlier_threshold", "outlier_scope"},
                   "is not read: format none is full precision");
     return spec;
   }
@@ -33,13 +34,13 @@ ActivationSpec activation_spec_from_json(const Json& value, const std::string& k
                 spec.format + " takes the scale of each block from the block itself: false, or left out");
   const std::string usual = block > 0 ? "group" : spec.fixed ? "tensor" : "token";
   const std::string granularity =
-      fields.choice("granularity", usual, {"tensor", "token", "group", "channel"}, "granularity");
+      fields.choice("granularity", usual, {"tensor", "token", "group", "channel", "cluster"}, "granularity");
   if (block > 0 && granularity != "group")
     fields.fail("granularity", spec.format + " has blocks that share a scale: group, or left out");
   if (spec.fixed && (granularity == "token" || granularity == "group"))
     fields.fail("granularity",
-                "a fixed range is known before there is a token: tensor or channel with static: true");
-  if (!spec.fixed && granularity == "channel")
+                "a fixed range is known before there is a token: tensor, channel or cluster with static: true");
+  if (!spec.fixed && (granularity == "channel" || granularity == "cluster"))
     fields.fail("granularity",
                 "a channel's range needs other tokens' values: token, group or tensor, or static: true");
   spec.granularity = granularity_of(granularity);
@@ -48,6 +49,19 @@ ActivationSpec activation_spec_from_json(const Json& value, const std::string& k
                   "is read with granularity: group only, and the granularity is " + granularity);
   spec.group_size = fields.integer("group_size", block > 0 ? block : spec.group_size, 1, int64_t{1} << 31,
                                    "a whole number of channels from 1");
+  if (spec.granularity != Granularity::cluster)
+    fields.forbid({"clusters"},
+                  "is read with granularity: cluster only, and the granularity is " + granularity);
+  spec.clusters =
+      static_cast<int>(fields.integer("clusters", spec.clusters, 1, 4096, "a whole number from 1 to 4096"));
+  if (spec.fixed || spec.granularity != Granularity::token || block > 0)
+    fields.forbid({"outlier_threshold", "outlier_scope"},
+                  "is read where each token has a range of its own: granularity: token, not static");
+  spec.outlier_threshold =
+      fields.number("outlier_threshold", 0, 0, 1e30, "a number from 0 (none; LLM.int8() has 6)");
+  if (spec.outlier_threshold == 0) fields.forbid({"outlier_scope"}, "is read with outlier_threshold only");
+  spec.outliers_by_token =
+      fields.choice("outlier_scope", "sequence", {"sequence", "token"}, "scope") == "token";
   if (!spec.fixed) fields.forbid({"range", "momentum", "percentile"}, "is read with static: true only");
   spec.range = fields.choice("range", spec.range, range_names, "range");
   if (spec.range != "moving_average") fields.forbid({"momentum"}, "is read with range: moving_average only");
@@ -66,6 +80,11 @@ Json to_json(const ActivationSpec& spec) {
                 {"static", spec.fixed}});
   if (spec.granularity == Granularity::group) value["group_size"] = spec.group_size;
   if (spec.format == "mxint") value["exponent_bits"] = spec.exponent_bits;
+  if (spec.granularity == Granularity::cluster) value["clusters"] = spec.clusters;
+  if (spec.outlier_threshold > 0) {
+    value["outlier_threshold"] = spec.outlier_threshold;
+    value["outlier_scope"] = spec.outliers_by_token ? "token" : "sequence";
+  }
   if (!spec.fixed) return value;
   value["range"] = spec.range;
   if (spec.range == "moving_average") value["momentum"] = spec.momentum;
@@ -80,6 +99,8 @@ std::string short_name(const ActivationSpec& spec) {
     name += "g" + std::to_string(spec.group_size);
   if (spec.granularity == Granularity::tensor) name += "-tensor";
   if (spec.granularity == Granularity::channel) name += "-channel";
+  if (spec.granularity == Granularity::cluster) name += "-cluster" + std::to_string(spec.clusters);
+  if (spec.outlier_threshold > 0) name += "-outliers";
   if (spec.fixed) name += "-" + spec.range;
   return spec.symmetric ? name : name + "-asym";
 }
@@ -144,14 +165,17 @@ std::vector<std::string> quantization_help() {
       "allow_partial_group}; format none: full precision; mxint also exponent_bits",
       "layers: [{match: '*.down_proj', blocks: 0-3, bits: 8}]: other weights for some linears; of rules that "
       "match the "
-      "last holds; keys as of weights",
+      "last holds; keys as of weights; activation_bits: bits of their inputs",
       "allocation: {average_bits: 4.5, bits: [3, 4, 8]}: bits of each linear by the error that rounding "
       "makes in it, "
       "up to a true average",
       "activations: {format, bits: 8, symmetric: true, granularity: token | group | tensor, group_size}: "
       "rounded inputs "
-      "of the linears, ranges of each input; static: true with granularity tensor | channel: ranges from the "
-      "calibration set, range: minmax | moving_average (momentum) | percentile (percentile) | histogram",
+      "of the linears, ranges of each input; static: true with granularity tensor | channel | cluster "
+      "(clusters: 32): ranges from the "
+      "calibration set, range: minmax | moving_average (momentum) | percentile (percentile) | histogram; "
+      "outlier_threshold: 6: channels that reach it stay whole (LLM.int8()), for the sequence or "
+      "(outlier_scope: token) the token",
       "kv_cache: {bits, symmetric: false, granularity: group | head | token, group_size: 32}: rounded keys "
       "and values; "
       "scheme: kivi: keys by channel over group_size tokens, values by token, the newest `residual` tokens "

@@ -58,7 +58,7 @@ Json to_json(const WeightSpec& w) {
 
 // A rule's own keys over those of the weights, or alone where it names a format.
 WeightRule rule_from_json(const Json& value, const Json& weights, const std::string& key) {
-  std::vector<std::string> keys = {"match", "blocks"};
+  std::vector<std::string> keys = {"match", "blocks", "activation_bits"};
   keys.insert(keys.end(), weight_keys.begin(), weight_keys.end());
   const SpecFields fields(value, key, keys);
   WeightRule rule;
@@ -80,11 +80,14 @@ WeightRule rule_from_json(const Json& value, const Json& weights, const std::str
     rule.last_block = std::stoll(last);
     if (rule.last_block < rule.first_block) fields.refuse("blocks", allowed);
   }
+  rule.activation_bits =
+      static_cast<int>(fields.integer("activation_bits", 0, 2, 8, "a whole number from 2 to 8"));
   Json own = value;
   own.erase("match");
   own.erase("blocks");
   if (own.empty())
     throw UserError({{}, 0, key}, "must say what is other for them: format, bits, group_size, ...");
+  own.erase("activation_bits");
   Json merged = own;
   if (!own.contains("format")) {
     merged = weights;
@@ -103,6 +106,7 @@ Json to_json(const WeightRule& rule) {
   value["match"] = rule.match;
   if (rule.first_block != 0 || rule.last_block != WeightRule{}.last_block)
     value["blocks"] = std::to_string(rule.first_block) + "-" + std::to_string(rule.last_block);
+  if (rule.activation_bits > 0) value["activation_bits"] = rule.activation_bits;
   return value;
 }
 
@@ -174,10 +178,28 @@ const WeightSpec& QuantSpec::weights_of(const std::string& linear, int64_t block
   return weights;
 }
 
-QuantSpec QuantSpec::stored() const {
-  QuantSpec spec = *this;
-  if (!spec.activations.fixed) spec.activations = {};
+ActivationSpec QuantSpec::activations_of(const std::string& linear, int64_t block) const {
+  ActivationSpec spec = activations;
+  for (auto rule = layers.rbegin(); rule != layers.rend(); ++rule) {
+    if (rule->activation_bits == 0 || block < rule->first_block || block > rule->last_block ||
+        !matches_pattern(rule->match, linear))
+      continue;
+    spec.bits = rule->activation_bits;
+    break;
+  }
+  return spec;
+}
+
+QuantSpec QuantSpec::stored(bool reads_activations) const {
+  QuantSpec spec = activations.fixed || reads_activations ? *this : without_activations();
   spec.kv_cache = {};
+  return spec;
+}
+
+QuantSpec QuantSpec::without_activations() const {
+  QuantSpec spec = *this;
+  spec.activations = {};
+  for (WeightRule& rule : spec.layers) rule.activation_bits = 0;
   return spec;
 }
 
@@ -217,6 +239,12 @@ QuantSpec quant_spec_from_json(const Json& value, const std::string& where_key) 
     spec.allocation = allocation_from_json(fields.at("allocation"), spec.weights, fields.path("allocation"));
   if (fields.has("activations"))
     spec.activations = activation_spec_from_json(fields.at("activations"), fields.path("activations"));
+  for (size_t i = 0; i < spec.layers.size(); ++i)
+    if (spec.layers[i].activation_bits > 0 && spec.activations.format != "int" &&
+        spec.activations.format != "mxint")
+      throw UserError({{}, 0, fields.path("layers") + "[" + std::to_string(i) + "].activation_bits"},
+                      "needs activations of a format with a choice of bits (int, mxint), and theirs is " +
+                          spec.activations.format);
   if (fields.has("kv_cache"))
     spec.kv_cache = kv_cache_spec_from_json(fields.at("kv_cache"), fields.path("kv_cache"));
   fields.read("name", spec.name);

@@ -11,8 +11,8 @@
 namespace ptq {
 
 // channel: one grid a row (output) of weight_OI, or a column (input) of activations; group: adjacent columns of one row or token;
-// token: a row of activations; head: of keys and values.
-enum class Granularity { tensor, channel, group, token, head };
+// token: a row of activations; head: of keys and values; cluster: channels of activations with like ranges.
+enum class Granularity { tensor, channel, group, token, head, cluster };
 
 struct WeightSpec {
   std::string format = "int";  // quant/format.h; "none": full precision, and nothing else is read
@@ -34,13 +34,17 @@ struct ActivationSpec {
   std::string format = "none";
   int bits = 8;
   bool symmetric = true;
-  Granularity granularity = Granularity::token;  // dynamic: token, group, tensor (a sequence); fixed: tensor, channel
+  Granularity granularity = Granularity::token;  // dynamic: token, group, tensor (a sequence); fixed: tensor, channel, cluster
   int64_t group_size = 128;
   int exponent_bits = 8;
   bool fixed = false;            // `static: true`: ranges from the calibration set instead of each input
   std::string range = "minmax";  // of fixed ranges: minmax, moving_average, percentile, histogram
   double momentum = 0.99;        // moving_average: what stays of the range so far, a sequence
   double percentile = 99.99;     // percentile: of the values, in percent
+  int clusters = 32;             // at most, with Granularity::cluster
+  // Dynamic, by token: channels with |x| from here on stay whole, and meet weights in full precision; 0: none (LLM.int8()).
+  double outlier_threshold = 0;
+  bool outliers_by_token = false;  // such a channel is whole for the tokens where it is that large; false: for the whole sequence
 
   bool quantized() const { return format != "none"; }
 };
@@ -63,6 +67,7 @@ struct WeightRule {
   std::string match = "*";  // a pattern with * and ? over Linear::name
   int64_t first_block = 0, last_block = std::numeric_limits<int64_t>::max();
   WeightSpec weights;
+  int activation_bits = 0;  // of these linears' inputs, in place of the activations' bits; 0: those
 };
 
 // Bits of each linear by its sensitivity, so that the average stays within a target (algorithms/allocation.h).
@@ -82,9 +87,13 @@ struct QuantSpec {
   KvCacheSpec kv_cache{};
 
   const WeightSpec& weights_of(const std::string& linear, int64_t block) const;
+  // Of the linear's input.
+  ActivationSpec activations_of(const std::string& linear, int64_t block) const;
   bool mixed() const { return !layers.empty() || allocation.wanted(); }
-  // What a quantized model depends on: without what is done while it runs, but for ranges that are fixed before.
-  QuantSpec stored() const;
+  // What a quantized model depends on: without what is done while it runs, but for ranges that are fixed before and
+  // activations that its method reads.
+  QuantSpec stored(bool reads_activations = false) const;
+  QuantSpec without_activations() const;
 };
 
 // Columns in a group for a row of `columns` weights. Throws UserError naming `what` (a layer) when group_size does not

@@ -12,7 +12,8 @@ const std::map<std::string, Granularity> granularities = {{"tensor", Granularity
                                                           {"channel", Granularity::channel},
                                                           {"group", Granularity::group},
                                                           {"token", Granularity::token},
-                                                          {"head", Granularity::head}};
+                                                          {"head", Granularity::head},
+                                                          {"cluster", Granularity::cluster}};
 
 }  // namespace
 
