@@ -84,6 +84,8 @@ class Step {
   virtual bool draws() const { return needs_targets(); }       // reads BlockTask::seed (learned steps draw mini-batches)
   // Reads the activations of BlockTask::spec (a search that sees rounded inputs): what it makes then depends on them.
   virtual bool reads_activations() const { return false; }
+  // Patterns over names of linears that its options hold: one that matches none in the model is refused before any work.
+  virtual std::vector<std::string> linear_patterns() const { return {}; }
   // Why it cannot work on such weights (full precision aside), in words that follow a colon; "": it can.
   virtual std::string refusal(const WeightSpec&) const { return ""; }
   // Works on the whole block. A round step leaves every linear whose spec is quantized() with `quantized` set.

@@ -114,6 +114,7 @@ PlannedCell assume_cell(const Experiment& e, const Cell& cell, std::set<std::str
   const Where where = {e.file, 0, "quantization '" + quantization.name + "'"};
   check_spec_fits(quantization, planned.model.config, where, "model " + planned.dir);
   check_method_fits(e.methods[*p.method], quantization, where);
+  check_patterns_fit(e.methods[*p.method], planned.model.config, where, "model " + planned.dir);
   planned.quantize = quantize_description(e, cell);
   planned.row.quantize_key = unit_key("planned", planned.quantize, numerics("float32", e.threads), {});
   planned.artifact = planned.row.quantize_key;

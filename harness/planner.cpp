@@ -165,6 +165,7 @@ std::vector<PlannedCell> plan_cells(const Experiment& e, const std::vector<Cell>
       const Where where = {e.file, 0, "quantization '" + spec.name + "'"};
       check_spec_fits(spec, checkpoint->config(), where, "model " + checkpoint->dir());
       check_method_fits(e.methods[*p.method], spec, where);
+      check_patterns_fit(e.methods[*p.method], checkpoint->config(), where, "model " + checkpoint->dir());
       if (spec.activations.quantized() || spec.kv_cache.quantized()) planned.running = to_json(spec);
       planned.quantize = quantize_description(e, cell);
       if (!planned.quantize["calibration"].is_null())

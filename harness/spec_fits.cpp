@@ -1,9 +1,24 @@
 #include "harness/spec_fits.h"
 
+#include <algorithm>
 #include <utility>
 #include <vector>
 
 namespace ptq {
+namespace {
+
+std::vector<std::pair<std::string, int64_t>> linears_of(const ModelConfig& c, int64_t block) {
+  const int64_t attended = c.heads * c.head_dim;
+  std::vector<std::pair<std::string, int64_t>> linears = {
+      {"self_attn.q_proj", c.hidden_size},   {"self_attn.k_proj", c.hidden_size},
+      {"self_attn.v_proj", c.hidden_size},   {"self_attn.o_proj", attended},
+      {"mlp.gate_proj", c.hidden_size},      {"mlp.up_proj", c.hidden_size},
+      {"mlp.down_proj", c.intermediate_size}};
+  for (auto& [name, columns] : linears) name = "model.layers." + std::to_string(block) + "." + name;
+  return linears;
+}
+
+}  // namespace
 
 void check_spec_fits(const QuantSpec& spec, const ModelConfig& c, const Where& where,
                      const std::string& whose) {
@@ -11,15 +26,9 @@ void check_spec_fits(const QuantSpec& spec, const ModelConfig& c, const Where& w
     throw UserError(where, message + " (" + whose + ")");
   };
   const int64_t attended = c.heads * c.head_dim;
-  const std::pair<const char*, int64_t> linears[] = {
-      {"self_attn.q_proj", c.hidden_size},   {"self_attn.k_proj", c.hidden_size},
-      {"self_attn.v_proj", c.hidden_size},   {"self_attn.o_proj", attended},
-      {"mlp.gate_proj", c.hidden_size},      {"mlp.up_proj", c.hidden_size},
-      {"mlp.down_proj", c.intermediate_size}};
   std::vector<bool> matched(spec.layers.size(), false);
   for (int64_t block = 0; block < c.layers; ++block)
-    for (const auto& [name, columns] : linears) {
-      const std::string linear = "model.layers." + std::to_string(block) + "." + name;
+    for (const auto& [linear, columns] : linears_of(c, block)) {
       for (size_t r = 0; r < spec.layers.size(); ++r) {
         const WeightRule& rule = spec.layers[r];
         matched[r] = matched[r] || (block >= rule.first_block && block <= rule.last_block &&
@@ -48,6 +57,21 @@ void check_spec_fits(const QuantSpec& spec, const ModelConfig& c, const Where& w
       c.head_dim % kv.group_size != 0)
     refuse("kv_cache.group_size: " + std::to_string(kv.group_size) + " does not divide the " +
            std::to_string(c.head_dim) + " channels of a head");
+}
+
+void check_patterns_fit(const Method& method, const ModelConfig& c, const Where& where,
+                        const std::string& whose) {
+  for (const auto& step : method.make_steps())
+    for (const std::string& pattern : step->linear_patterns()) {
+      bool matched = false;
+      for (int64_t block = 0; block < c.layers && !matched; ++block)
+        matched = std::ranges::any_of(
+            linears_of(c, block), [&](const auto& linear) { return matches_pattern(pattern, linear.first); });
+      if (!matched)
+        throw UserError(where, "method '" + method.name + "': '" + pattern +
+                                   "' matches no linear: names are as model.layers.0.mlp.down_proj (" +
+                                   whose + ")");
+    }
 }
 
 }  // namespace ptq

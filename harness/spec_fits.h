@@ -1,6 +1,7 @@
 // Whether a quantization makes sense for a model: checked before any work.
 #pragma once
 
+#include "algorithms/method.h"
 #include "core/error.h"
 #include "models/config.h"
 #include "quant/spec.h"
@@ -11,5 +12,10 @@ namespace ptq {
 // Throws UserError at `where`; `whose` (a model) ends its message.
 void check_spec_fits(const QuantSpec& spec, const ModelConfig& config, const Where& where,
                      const std::string& whose);
+
+// Every pattern over names of linears in the steps' options (Step::linear_patterns) matches one of the
+// model's.
+void check_patterns_fit(const Method& method, const ModelConfig& config, const Where& where,
+                        const std::string& whose);
 
 }  // namespace ptq
