@@ -53,6 +53,7 @@ BlockGradient::BlockGradient(DecoderBlock block, at::ScalarType dtype, const For
   PTQ_CHECK(dtype == at::kFloat || dtype == at::kBFloat16);
   PTQ_CHECK(rope_ != nullptr && context.cache == nullptr && context.position_offset == 0);
   for (Linear* linear : block_.linears()) {
+    PTQ_CHECK(!linear->low_rank && !linear->packed, "a branch beside a weight that is learned");
     linear->weight_OI = linear->weight_OI.to(dtype);
     if (linear->bias_O.defined()) linear->bias_O = linear->bias_O.to(dtype);
     const bool reads_block_input = linear == &block_.q || linear == &block_.k || linear == &block_.v;
@@ -117,12 +118,23 @@ void BlockGradient::attend_backward(const at::Tensor& gradient_TKGE, const Tape&
   }
 }
 
+at::Tensor BlockGradient::turned_input(SubsetKind kind, const at::Tensor& x_TI) const {
+  const auto& rotation = block_.online[static_cast<size_t>(kind)];
+  return rotation ? rotate(x_TI, *rotation) : x_TI;
+}
+
+at::Tensor BlockGradient::turned_back_input(SubsetKind kind, const at::Tensor& gradient_TI) const {
+  const auto& rotation = block_.online[static_cast<size_t>(kind)];
+  return rotation ? rotate_back(gradient_TI, *rotation) : gradient_TI;
+}
+
 at::Tensor BlockGradient::forward(const at::Tensor& h_TD, Tape& tape) const {
   const DecoderBlock& b = block_;
   const int64_t tokens = h_TD.size(0), E = b.head_dim;
-  tape.x_TD = b.input_norm(h_TD).to(dtype_);
+  tape.x_TD = turned_input(SubsetKind::qkv, b.input_norm(h_TD).to(dtype_));
   const auto turned = [&](const Linear& linear) {
-    return apply_rope_fresh(linear.forward(tape.x_TD).view({1, tokens, -1, E}), *rope_, 0);
+    const at::Tensor x = apply_rope_fresh(linear.forward(tape.x_TD).view({1, tokens, -1, E}), *rope_, 0);
+    return b.online_qk ? rotate(x, *b.online_qk) : x;
   };
   tape.q_KGTE =
       turned(b.q).view({tokens, b.kv_heads, b.heads / b.kv_heads, E}).permute({1, 2, 0, 3}).contiguous();
@@ -130,12 +142,12 @@ at::Tensor BlockGradient::forward(const at::Tensor& h_TD, Tape& tape) const {
   tape.v_KTE = b.v.forward(tape.x_TD).view({tokens, b.kv_heads, E}).transpose(0, 1).contiguous();
   attend(tape);
   at::Tensor x2_TD;
-  std::tie(tape.middle_TD, x2_TD) =
-      add_rms_norm(h_TD, float_forward(b.o, tape.y_TI), b.post_norm_D, b.norm_eps);
-  tape.x2_TD = x2_TD.to(dtype_);
+  tape.y_TI = turned_input(SubsetKind::o, tape.y_TI);
+  std::tie(tape.middle_TD, x2_TD) = b.add_post_norm(h_TD, float_forward(b.o, tape.y_TI));
+  tape.x2_TD = turned_input(SubsetKind::gate_up, x2_TD.to(dtype_));
   tape.gate_TI = b.gate.forward(tape.x2_TD);
   tape.up_TI = b.up.forward(tape.x2_TD);
-  tape.product_TI = silu_mul_fresh(tape.gate_TI.clone(), tape.up_TI);
+  tape.product_TI = turned_input(SubsetKind::down, silu_mul_fresh(tape.gate_TI.clone(), tape.up_TI));
   return add_to_fresh(float_forward(b.down, tape.product_TI), tape.middle_TD);
 }
 
@@ -157,21 +169,26 @@ SequenceGradient BlockGradient::operator()(const at::Tensor& h_TD, const at::Ten
   const at::Tensor ddown_TD = dout_TD.to(dtype_);
   weights[down] = transposed_product(ddown_TD, tape.product_TI);
   const auto [dgate_TI, dup_TI] =
-      silu_mul_backward(linear_product(ddown_TD, transposed(down)), tape.gate_TI, tape.up_TI);
+      silu_mul_backward(turned_back_input(SubsetKind::down, linear_product(ddown_TD, transposed(down))),
+                        tape.gate_TI, tape.up_TI);
   weights[gate] = transposed_product(dgate_TI, tape.x2_TD);
   weights[up] = transposed_product(dup_TI, tape.x2_TD);
-  const at::Tensor dx2_TD = add_to_fresh(linear_product_float(dgate_TI, transposed(gate)),
-                                         linear_product_float(dup_TI, transposed(up)));
+  const at::Tensor dx2_TD = turned_back_input(
+      SubsetKind::gate_up, add_to_fresh(linear_product_float(dgate_TI, transposed(gate)),
+                                        linear_product_float(dup_TI, transposed(up))));
   const at::Tensor dmiddle_TD =
       rms_norm_backward(dx2_TD, tape.middle_TD, block_.post_norm_D, block_.norm_eps).add_(dout_TD).to(dtype_);
 
   weights[o] = transposed_product(dmiddle_TD, tape.y_TI);
   at::Tensor dq_TKGE, dk_KTE, dv_KTE;
   attend_backward(
-      linear_product(dmiddle_TD, transposed(o)).view({tokens, block_.kv_heads, -1, block_.head_dim}), tape,
-      dq_TKGE, dk_KTE, dv_KTE);
+      turned_back_input(SubsetKind::o, linear_product(dmiddle_TD, transposed(o)))
+          .view({tokens, block_.kv_heads, -1, block_.head_dim}),
+      tape, dq_TKGE, dk_KTE, dv_KTE);
   const auto turned_back = [&](const at::Tensor& x) {
-    return apply_rope_fresh(x.view({1, tokens, -1, block_.head_dim}), *rope_back_, 0).view({tokens, -1});
+    const at::Tensor heads = x.view({1, tokens, -1, block_.head_dim});
+    return apply_rope_fresh(block_.online_qk ? rotate_back(heads, *block_.online_qk) : heads, *rope_back_, 0)
+        .view({tokens, -1});
   };
   weights[q] = transposed_product(turned_back(dq_TKGE), tape.x_TD);
   weights[k] = transposed_product(turned_back(dk_KTE.transpose(0, 1).contiguous()).to(dtype_), tape.x_TD);

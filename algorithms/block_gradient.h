@@ -34,6 +34,9 @@ class BlockGradient {
  private:
   struct Tape;
   at::Tensor forward(const at::Tensor& h_TD, Tape& tape) const;  // [T, D] float32
+  // By the subset's rotation, where it has one.
+  at::Tensor turned_input(SubsetKind kind, const at::Tensor& x_TI) const;
+  at::Tensor turned_back_input(SubsetKind kind, const at::Tensor& gradient_TI) const;
   void attend(Tape& tape) const;
   void attend_backward(const at::Tensor& gradient_TKGE, const Tape& tape, at::Tensor& q_TKGE,
                        at::Tensor& k_KTE, at::Tensor& v_KTE) const;

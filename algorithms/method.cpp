@@ -211,6 +211,8 @@ void check_method_fits(const Method& method, const QuantSpec& spec, const Where&
 
 void run_step(const Step& step, BlockTask& task) {
   if (step.kind() == StepKind::range) task.fit_group = nullptr;  // the last range step's rule holds
+  if (step.kind() != StepKind::transform && !task.original)
+    task.original = std::make_shared<const DecoderBlock>(task.block);
   step.run(task);
   if (step.changes_block()) task.shared = nullptr;
 }

@@ -60,6 +60,8 @@ struct BlockTask {
   // What is known of the block while it is as it came, from other methods that see the same one; else null. run_step unsets it
   // after the first step that changes the block.
   BlockStatistics* shared = nullptr;
+  // The block as it came to the first step that is no transform; run_step sets it. What a compensate step compares with.
+  std::shared_ptr<const DecoderBlock> original{};
   // Where a tensor of every sequence lies that a step keeps for later: in memory (unset), or in a file under a memory limit.
   std::function<at::Tensor(const at::Tensor&)> keep{};
 };

@@ -40,11 +40,22 @@ Overlay difference(DecoderBlock before, DecoderBlock& after, const QuantSpec& sp
   Overlay overlay;
   const std::string prefix = "model.layers." + std::to_string(before.index) + ".";
   const auto keep = [&](const std::string& name, const at::Tensor& old_value, const at::Tensor& new_value) {
-    if (new_value.defined() && !(old_value.is_same(new_value) || at::equal(old_value, new_value)))
+    if (new_value.defined() &&
+        !(old_value.is_same(new_value) || (old_value.defined() && at::equal(old_value, new_value))))
       overlay.tensors[name] = new_value.cpu();
   };
   keep(prefix + "input_layernorm.weight", before.input_norm_D, after.input_norm_D);
   keep(prefix + "post_attention_layernorm.weight", before.post_norm_D, after.post_norm_D);
+  keep(prefix + "input_layernorm.bias", before.input_norm_bias_D, after.input_norm_bias_D);
+  keep(prefix + "post_attention_layernorm.bias", before.post_norm_bias_D, after.post_norm_bias_D);
+  const auto keep_rotation = [&](const std::string& place, const std::shared_ptr<const Rotation>& rotation) {
+    if (!rotation) return;
+    keep(online_name(after.index, place, "left"), {}, rotation->left_AA);
+    keep(online_name(after.index, place, "right"), {}, rotation->right_BB);
+  };
+  for (const SubsetKind kind : all_subsets)
+    keep_rotation(subset_name(kind), after.online[static_cast<size_t>(kind)]);
+  keep_rotation("qk", after.online_qk);
   const auto old_linears = before.linears(), new_linears = after.linears();
   for (size_t i = 0; i < new_linears.size(); ++i) {
     Linear& linear = *new_linears[i];
@@ -55,6 +66,10 @@ Overlay difference(DecoderBlock before, DecoderBlock& after, const QuantSpec& sp
       keep(linear.name + ".weight", old_linears[i]->weight_OI, linear.weight_OI);
     }
     keep(linear.name + ".bias", old_linears[i]->bias_O, linear.bias_O);
+    if (!linear.low_rank) continue;
+    keep(low_rank_name(linear.name, "a"), {}, linear.low_rank->a_IK);
+    keep(low_rank_name(linear.name, "b"), {}, linear.low_rank->b_KO);
+    keep(low_rank_name(linear.name, "bits"), {}, at::full({1}, linear.low_rank->bits, at::kFloat));
   }
   return overlay;
 }
@@ -66,6 +81,7 @@ struct Branch {
   std::function<QuantGrid(const at::Tensor&, const WeightSpec&)> fit_group;
   std::vector<LayerMetric> metrics;
   BlockStatistics* shared = nullptr;
+  std::shared_ptr<const DecoderBlock> original{};
 };
 
 struct JobState {
@@ -262,6 +278,7 @@ class ModelQuantizer {
             .team = team_,
             .share = sequences_,
             .shared = branch.shared,
+            .original = branch.original,
             .keep = [this](const at::Tensor& state) { return keep(state); }};
   }
 
@@ -272,15 +289,18 @@ class ModelQuantizer {
     branch.grids = std::move(task.grids);
     branch.fit_group = std::move(task.fit_group);
     branch.shared = task.shared;
+    branch.original = task.original;
   }
 
   // The first member keeps it.
   void finish_block(size_t job, Branch& branch) {
     const QuantSpec& spec = jobs_[job].spec;
     BlockRecord record{.metrics = branch.metrics};
-    Branch measured = branch;
     std::map<std::string, at::Tensor> ranges;
-    if (spec.activations.fixed) ranges = fixed_range_tensors(task_of(job, measured), spec.activations);
+    if (spec.activations.fixed) {
+      Branch measured = branch;
+      ranges = fixed_range_tensors(task_of(job, measured), spec.activations);
+    }
     if (team_.rank() != 0) return;
     for (const Linear* linear : branch.block.linears()) {
       const auto count = static_cast<double>(linear->weight_OI.numel());

@@ -52,19 +52,30 @@ DecoderBlock DecoderModel::load_block(int64_t index) const {
   const std::shared_ptr<const Overlay> overlay =
       overlay_file_ ? std::make_shared<const Overlay>(overlay_file_->block(index)) : overlay_;
   const auto load = [&](const std::string& name) { return this->load(name, overlay.get()); };
+  const auto replaced = [&](const std::string& name) { return overlay && overlay->tensors.count(name) > 0; };
   const auto linear = [&](const std::string& name, bool bias) {
     Linear result;
     result.name = prefix + name;
     const auto on_grid = overlay ? overlay->linears.find(result.name) : decltype(overlay->linears.end()){};
     if (overlay && on_grid != overlay->linears.end()) {
-      result.weight_OI = dequantize(on_grid->second.codes_OI, on_grid->second.grid).to(dtype_);
+      result.weight_OI = dequantize(on_grid->second).to(dtype_);
       // The overlay keeps the codes alive: the linear points into it.
       result.quantized = std::shared_ptr<const QuantizedWeight>(overlay, &on_grid->second);
     } else {
       result.weight_OI = load(result.name + ".weight");
     }
-    if (bias) result.bias_O = load(result.name + ".bias");
+    if (bias || replaced(result.name + ".bias")) result.bias_O = load(result.name + ".bias");
+    if (replaced(low_rank_name(result.name, "a")))
+      result.low_rank = std::make_shared<const LowRank>(
+          LowRank{load(low_rank_name(result.name, "a")), load(low_rank_name(result.name, "b")),
+                  overlay->tensors.at(low_rank_name(result.name, "bits")).item<float>()});
     return result;
+  };
+  const auto rotation = [&](const std::string& place) -> std::shared_ptr<const Rotation> {
+    Rotation result;
+    for (const auto& [factor, tensor] : {std::pair{"left", &result.left_AA}, std::pair{"right", &result.right_BB}})
+      if (const std::string name = online_name(index, place, factor); replaced(name)) *tensor = overlay->tensors.at(name);
+    return result.defined() ? std::make_shared<const Rotation>(result) : nullptr;
   };
   DecoderBlock block;
   block.index = index;
@@ -75,6 +86,11 @@ DecoderBlock DecoderModel::load_block(int64_t index) const {
   block.norm_eps = c.norm_eps;
   block.input_norm_D = load(prefix + "input_layernorm.weight");
   block.post_norm_D = load(prefix + "post_attention_layernorm.weight");
+  for (const auto& [norm, bias_D] : {std::pair{"input_layernorm.bias", &block.input_norm_bias_D},
+                                     std::pair{"post_attention_layernorm.bias", &block.post_norm_bias_D}})
+    if (replaced(prefix + norm)) *bias_D = load(prefix + norm);
+  for (const SubsetKind kind : all_subsets) block.online[size_t(kind)] = rotation(subset_name(kind));
+  block.online_qk = rotation("qk");
   block.q = linear("self_attn.q_proj", c.qkv_bias);
   block.k = linear("self_attn.k_proj", c.qkv_bias);
   block.v = linear("self_attn.v_proj", c.qkv_bias);
@@ -182,6 +198,10 @@ double DecoderModel::average_bits() const {
           overlay_ && overlay_->tensors.count(tensor) ? overlay_->tensors.at(tensor) : checkpoint_->tensor(tensor);
       const double count = double(stored.numel());
       const bool on_grid = overlay_ && overlay_->linears.count(linear);
+      if (overlay_ && overlay_->tensors.count(low_rank_name(linear, "a")))
+        for (const char* part : {"a", "b"})
+          bits += double(overlay_->tensors.at(low_rank_name(linear, part)).numel()) *
+                  overlay_->tensors.at(low_rank_name(linear, "bits")).item<float>();
       bits += count * (on_grid ? overlay_->linears.at(linear).bits_per_weight() : 8.0 * double(stored.element_size()));
       weights += count;
     }

@@ -9,6 +9,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "models/checkpoint.h"
@@ -43,8 +44,12 @@ struct DecoderBlock {
   int64_t heads = 0, kv_heads = 0, head_dim = 0;
   int64_t sliding_window = 0;  // 0: none
   double norm_eps = 0;
-  at::Tensor input_norm_D, post_norm_D;  // RMSNorm weights
+  at::Tensor input_norm_D, post_norm_D;            // RMSNorm weights
+  at::Tensor input_norm_bias_D, post_norm_bias_D;  // added to the norms' outputs; undefined: none (no family has them, OS+ makes them)
   Linear q, k, v, o, gate, up, down;
+  // Rotations while the model runs: [subset] of its input, before anybody sees it; of queries and keys over head_dim, after RoPE.
+  std::array<std::shared_ptr<const Rotation>, 4> online;
+  std::shared_ptr<const Rotation> online_qk;
   // How the model rounds while it runs; unset in blocks that are calibrated. [subset], of its input, after on_subset_input saw it.
   std::array<std::shared_ptr<const ActivationQuantizer>, 4> input_quantizers;
   KvCacheSpec kv_cache{};  // models/kv_quantizer.h
@@ -58,17 +63,25 @@ struct DecoderBlock {
   at::Tensor down_input(const at::Tensor& x_BTD, const ForwardContext& ctx) const;
   at::Tensor input_norm(const at::Tensor& h_BTD) const;
   at::Tensor post_norm(const at::Tensor& h_BTD) const;
+  // {h + y, post_norm(h + y)} in one pass.
+  std::pair<at::Tensor, at::Tensor> add_post_norm(const at::Tensor& h_BTD, const at::Tensor& y_BTD) const;
 
   std::vector<Linear*> linears();  // q k v o gate up down
   std::vector<Linear*> subset(SubsetKind kind);
-  // What the subset's linears read: x, announced to on_subset_input, then rounded.
+  // What the subset's linears read: x, turned, announced to on_subset_input, then rounded.
   at::Tensor linear_input(SubsetKind kind, const at::Tensor& x_BTI, const ForwardContext& ctx) const;
+  // Replaces norms, weights, biases and low-rank branches by what `change` makes of them.
+  void each_tensor(const std::function<at::Tensor(const at::Tensor&)>& change);
   DecoderBlock to(at::ScalarType dtype) const;  // a copy whose weights have this dtype (shared where they have it already)
 };
 
 // Names of the tensors that an overlay keeps fixed ranges under: [1, 1] or [1, I].
 std::string input_scale_name(int64_t block, SubsetKind kind);
 std::string input_zero_name(int64_t block, SubsetKind kind);
+// What an overlay calls a block's other parts that no checkpoint has: factors of rotations ("left", "right"; subset_name, or "qk"),
+// branches of a linear.
+std::string online_name(int64_t block, const std::string& place, const std::string& factor);
+std::string low_rank_name(const std::string& linear, const std::string& part);  // "a", "b", "bits"
 
 // Weights that replace the checkpoint's: a quantized model as an overlay of it (models/overlay.h reads and writes them).
 struct Overlay {

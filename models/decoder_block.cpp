@@ -25,8 +25,14 @@ std::string input_scale_name(int64_t block, SubsetKind kind) {
 std::string input_zero_name(int64_t block, SubsetKind kind) {
   return "model.layers." + std::to_string(block) + "." + subset_name(kind) + ".input_zero";
 }
+std::string online_name(int64_t block, const std::string& place, const std::string& factor) {
+  return "model.layers." + std::to_string(block) + "." + place + ".online_" + factor;
+}
+std::string low_rank_name(const std::string& linear, const std::string& part) { return linear + ".low_rank_" + part; }
 
-at::Tensor DecoderBlock::linear_input(SubsetKind kind, const at::Tensor& x_BTI, const ForwardContext& ctx) const {
+at::Tensor DecoderBlock::linear_input(SubsetKind kind, const at::Tensor& given_BTI, const ForwardContext& ctx) const {
+  const auto& rotation = online[size_t(kind)];
+  const at::Tensor x_BTI = rotation ? rotate(given_BTI, *rotation) : given_BTI;
   if (ctx.on_subset_input) ctx.on_subset_input(kind, x_BTI);
   const auto& quantizer = input_quantizers[size_t(kind)];
   if (!quantizer) return x_BTI;
@@ -35,8 +41,24 @@ at::Tensor DecoderBlock::linear_input(SubsetKind kind, const at::Tensor& x_BTI, 
   return ctx.forest ? (*quantizer)(x_BTI, ctx.forest->trees) : (*quantizer)(x_BTI);
 }
 
-at::Tensor DecoderBlock::input_norm(const at::Tensor& h_BTD) const { return rms_norm(h_BTD, input_norm_D, norm_eps); }
-at::Tensor DecoderBlock::post_norm(const at::Tensor& h_BTD) const { return rms_norm(h_BTD, post_norm_D, norm_eps); }
+namespace {
+
+at::Tensor shifted(const at::Tensor& normed_BTD, const at::Tensor& bias_D) {
+  return bias_D.defined() ? normed_BTD + bias_D : normed_BTD;
+}
+
+}  // namespace
+
+at::Tensor DecoderBlock::input_norm(const at::Tensor& h_BTD) const {
+  return shifted(rms_norm(h_BTD, input_norm_D, norm_eps), input_norm_bias_D);
+}
+at::Tensor DecoderBlock::post_norm(const at::Tensor& h_BTD) const {
+  return shifted(rms_norm(h_BTD, post_norm_D, norm_eps), post_norm_bias_D);
+}
+std::pair<at::Tensor, at::Tensor> DecoderBlock::add_post_norm(const at::Tensor& h_BTD, const at::Tensor& y_BTD) const {
+  auto [sum_BTD, normed_BTD] = add_rms_norm(h_BTD, y_BTD, post_norm_D, norm_eps);
+  return {std::move(sum_BTD), shifted(normed_BTD, post_norm_bias_D)};
+}
 
 at::Tensor DecoderBlock::o_input(const at::Tensor& normed_BTD, const ForwardContext& ctx) const {
   PTQ_CHECK(ctx.rope != nullptr, "no rope table in the context");
@@ -47,6 +69,10 @@ at::Tensor DecoderBlock::o_input(const at::Tensor& normed_BTD, const ForwardCont
   at::Tensor v_BSKE = v.forward(x_BTD).view({batch, tokens, kv_heads, head_dim});
   q_BTHE = apply_rope_fresh(q_BTHE, *ctx.rope, ctx.position_offset);
   k_BSKE = apply_rope_fresh(k_BSKE, *ctx.rope, ctx.position_offset);
+  if (online_qk) {
+    q_BTHE = rotate(q_BTHE, *online_qk);
+    k_BSKE = rotate(k_BSKE, *online_qk);
+  }
   const bool kivi = kv_cache.quantized() && kv_cache.kivi();
   if (kv_cache.quantized() && !kivi) {
     k_BSKE = quantize_kv(k_BSKE, kv_cache);
@@ -75,7 +101,7 @@ at::Tensor DecoderBlock::mlp(const at::Tensor& x_BTD, const ForwardContext& ctx)
 }
 
 at::Tensor DecoderBlock::forward(const at::Tensor& h_BTD, const ForwardContext& ctx) const {
-  const auto [middle_BTD, x_BTD] = add_rms_norm(h_BTD, attention(input_norm(h_BTD), ctx), post_norm_D, norm_eps);
+  const auto [middle_BTD, x_BTD] = add_post_norm(h_BTD, attention(input_norm(h_BTD), ctx));
   return add_to_fresh(mlp(x_BTD, ctx), middle_BTD);
 }
 
@@ -91,14 +117,21 @@ std::vector<Linear*> DecoderBlock::subset(SubsetKind kind) {
   return {};
 }
 
+void DecoderBlock::each_tensor(const std::function<at::Tensor(const at::Tensor&)>& change) {
+  std::vector<at::Tensor*> tensors = {&input_norm_D, &post_norm_D, &input_norm_bias_D, &post_norm_bias_D};
+  for (Linear* linear : linears()) {
+    tensors.insert(tensors.end(), {&linear->weight_OI, &linear->bias_O});
+    if (!linear->low_rank) continue;
+    const LowRank& branch = *linear->low_rank;
+    linear->low_rank = std::make_shared<const LowRank>(LowRank{change(branch.a_IK), change(branch.b_KO), branch.bits});
+  }
+  for (at::Tensor* tensor : tensors)
+    if (tensor->defined()) *tensor = change(*tensor);
+}
+
 DecoderBlock DecoderBlock::to(at::ScalarType dtype) const {
   DecoderBlock copy = *this;
-  copy.input_norm_D = input_norm_D.to(dtype);
-  copy.post_norm_D = post_norm_D.to(dtype);
-  for (Linear* linear : copy.linears()) {
-    linear->weight_OI = linear->weight_OI.to(dtype);
-    if (linear->bias_O.defined()) linear->bias_O = linear->bias_O.to(dtype);
-  }
+  copy.each_tensor([&](const at::Tensor& value) { return value.to(dtype); });
   return copy;
 }
 

@@ -7,12 +7,7 @@ namespace ptq {
 
 DecoderBlock to_device(const DecoderBlock& block, const at::Device& device) {
   DecoderBlock copy = block;
-  copy.input_norm_D = block.input_norm_D.to(device);
-  copy.post_norm_D = block.post_norm_D.to(device);
-  for (Linear* linear : copy.linears()) {
-    linear->weight_OI = linear->weight_OI.to(device);
-    if (linear->bias_O.defined()) linear->bias_O = linear->bias_O.to(device);
-  }
+  copy.each_tensor([&](const at::Tensor& value) { return value.to(device); });
   return copy;
 }
 

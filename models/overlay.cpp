@@ -1,5 +1,7 @@
 #include "models/overlay.h"
 
+#include <array>
+
 #include "core/error.h"
 #include "core/json.h"
 #include "core/sha256.h"
@@ -10,10 +12,12 @@
 //                         (of ScaleFormat::power_of_two and e4m3: their codes, uint8 [O, G], no zeros; e4m3 also
 //                         tensor_scale, float32 [1])
 //   linear/<name>/groups  int64 [I], only where groups are not consecutive columns
+//   linear/<name>/positions, values, columns, column_values, and input_left, input_right, output_left, output_right: what
+//                         QuantizedWeight keeps beside its grid, where it does
 //   tensor/<full name>    a replaced tensor, in its own dtype
 // and metadata: format, linears (JSON: bits, columns, columns_per_group, qmin, qmax of each; of elements that are not whole numbers
-// also element: [exponent bits, mantissa bits, bias, max]; of scales that are codes scale_format and scale_bits), checksum, and the
-// caller's.
+// also element: [exponent bits, mantissa bits, bias, max]; of scales that are codes scale_format and scale_bits; of groups stored in
+// other ways group_bits), checksum, and the caller's.
 
 namespace ptq {
 namespace {
@@ -24,6 +28,19 @@ const char* scale_format_name(ScaleFormat format) {
 }
 
 const char* const reserved[] = {"format", "linears", "checksum"};
+
+// The tensors that a weight may keep beside its grid, by their names in the file.
+template <typename Weight>  // QuantizedWeight, const or not
+auto side_tensors(Weight& weight) {
+  return std::array{std::pair{"positions", &weight.positions_N},
+                    std::pair{"values", &weight.values_N},
+                    std::pair{"columns", &weight.columns_C},
+                    std::pair{"column_values", &weight.columns_OC},
+                    std::pair{"input_left", &weight.input_rotation.left_AA},
+                    std::pair{"input_right", &weight.input_rotation.right_BB},
+                    std::pair{"output_left", &weight.output_rotation.left_AA},
+                    std::pair{"output_right", &weight.output_rotation.right_BB}};
+}
 
 // SHA-256 over every tensor (name, dtype, shape, bytes) and the metadata but the checksum itself.
 std::string checksum(const std::map<std::string, at::Tensor>& tensors, const std::map<std::string, std::string>& metadata) {
@@ -74,6 +91,7 @@ class Reader {
       for (const ScaleFormat format : {ScaleFormat::power_of_two, ScaleFormat::e4m3})
         if (scale_format == scale_format_name(format)) grid.scale_format = format;
       grid.scale_bits = about.value("scale_bits", 16);
+      grid.group_bits = about.value("group_bits", 0.0);
       if (scale_format != scale_format_name(grid.scale_format)) fail(name, "has scales of an unknown format");
       result.bits = about.at("bits");
       result.grid.qmin = about.at("qmin");
@@ -105,10 +123,42 @@ class Reader {
     if (result.grid.group_of_column_I.min().item<int64_t>() < 0 ||
         result.grid.group_of_column_I.max().item<int64_t>() >= groups)
       fail(name, "has a column in a group that is not there");
+    for (const auto& [part, kept] : side_tensors(result))
+      if (file_.contains(prefix + part)) *kept = file_.tensor(prefix + part).clone();
+    check_sides(name, result, rows, columns);
     return result;
   }
 
  private:
+  void check_sides(const std::string& name, const QuantizedWeight& weight, int64_t rows, int64_t columns) const {
+    const auto is = [](const at::Tensor& value, at::ScalarType dtype, at::IntArrayRef shape) {
+      return value.defined() && value.scalar_type() == dtype && value.sizes() == shape;
+    };
+    const auto indexes = [&](const at::Tensor& value, int64_t end) {
+      if (!value.defined()) return true;
+      return value.dim() == 1 && is(value, at::kLong, {value.size(0)}) &&
+             (value.numel() == 0 || (value.min().item<int64_t>() >= 0 && value.max().item<int64_t>() < end));
+    };
+    const auto along = [&](const at::Tensor& value, const at::Tensor& indexes, at::IntArrayRef shape) {
+      return indexes.defined() ? is(value, at::kFloat, shape) : !value.defined();
+    };
+    const auto turns = [&](const Rotation& rotation, int64_t size) {
+      for (const at::Tensor* factor : {&rotation.left_AA, &rotation.right_BB})
+        if (factor->defined() && (factor->dim() != 2 || factor->size(0) < 1 || !is(*factor, at::kFloat, {factor->size(0), factor->size(0)}) ||
+                                  size % factor->size(0) != 0))
+          return false;
+      return !rotation.left_AA.defined() || !rotation.right_BB.defined() ||
+             rotation.left_AA.size(0) * rotation.right_BB.size(0) == size;
+    };
+    const int64_t singles = weight.positions_N.defined() ? weight.positions_N.numel() : 0;
+    const int64_t whole = weight.columns_C.defined() ? weight.columns_C.numel() : 0;
+    if (!indexes(weight.positions_N, rows * columns) || !indexes(weight.columns_C, columns) ||
+        !along(weight.values_N, weight.positions_N, {singles}) || !along(weight.columns_OC, weight.columns_C, {rows, whole}))
+      fail(name, "has weights beside its grid that do not fit it");
+    if (!turns(weight.input_rotation, columns) || !turns(weight.output_rotation, rows))
+      fail(name, "has a rotation that does not fit it");
+  }
+
   const std::string& path_;
   const SafetensorsFile& file_;
 };
@@ -170,6 +220,8 @@ void write_overlay(const std::string& path, const Overlay& overlay, const std::m
       if (grid.scale_format == ScaleFormat::e4m3)
         tensors[prefix + "tensor_scale"] = at::full({1}, grid.tensor_scale, at::kFloat);
     }
+    for (const auto& [part, kept] : side_tensors(weight))
+      if (kept->defined()) tensors[prefix + part] = kept->contiguous();
     if (width == 0) tensors[prefix + "groups"] = weight.grid.group_of_column_I.to(at::kLong).contiguous();
     linears[name] = {{"bits", weight.bits},
                      {"qmin", weight.grid.qmin},
@@ -178,6 +230,7 @@ void write_overlay(const std::string& path, const Overlay& overlay, const std::m
                      {"columns_per_group", width}};
     const ElementFormat& e = grid.element;
     if (e.is_float()) linears[name]["element"] = {e.exponent_bits, e.mantissa_bits, e.bias, e.max};
+    if (grid.group_bits > 0) linears[name]["group_bits"] = grid.group_bits;
     if (grid.scale_format != ScaleFormat::real)
       linears[name].update({{"scale_format", scale_format_name(grid.scale_format)}, {"scale_bits", grid.scale_bits}});
   }

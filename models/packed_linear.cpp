@@ -36,7 +36,7 @@ PackedLinear::PackedLinear(const Linear& linear)
   PTQ_CHECK(weight_.is_cpu(), "packed kernels are the processor's");
   const at::ScalarType dtype = weight_.scalar_type();
   const int64_t inputs = weight_.size(1);
-  if (!linear.quantized || linear.quantized->grid.element.is_float()) return;
+  if (!linear.quantized || !linear.quantized->plain() || linear.quantized->grid.element.is_float()) return;
   const QuantGrid& grid = linear.quantized->grid;
   const at::Tensor& codes_OI = linear.quantized->codes_OI;
   const int64_t columns = columns_of_group(grid, inputs);

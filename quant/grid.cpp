@@ -211,13 +211,34 @@ at::Tensor scales_of_codes(const at::Tensor& codes_OG, ScaleFormat format, float
   return decode(codes_OG, element_e4m3).mul_(tensor_scale);
 }
 
+at::Tensor dequantize(const QuantizedWeight& weight) {
+  at::Tensor value_OI = dequantize(weight.codes_OI, weight.grid);
+  const at::Device device = value_OI.device();
+  if (weight.positions_N.defined())
+    value_OI.view({-1}).index_copy_(0, weight.positions_N.to(device), weight.values_N.to(device));
+  if (weight.columns_C.defined())
+    value_OI.index_copy_(1, weight.columns_C.to(device), weight.columns_OC.to(device));
+  if (weight.input_rotation.defined()) value_OI = rotate_back(value_OI, weight.input_rotation);
+  if (weight.output_rotation.defined())
+    value_OI = rotate_back(value_OI.t(), weight.output_rotation).t().contiguous();
+  return value_OI;
+}
+
 double QuantizedWeight::bits_per_weight() const {
   const double weights = static_cast<double>(codes_OI.numel());
   const int64_t columns = codes_OI.size(1), groups = grid.scale_OG.size(1);
-  double total =
-      weights * bits + static_cast<double>(grid.scale_bits) * static_cast<double>(grid.scale_OG.numel());
+  double total = weights * bits;
+  if (grid.group_bits > 0) {
+    total += grid.group_bits * static_cast<double>(grid.scale_OG.numel());
+  } else {
+    total += static_cast<double>(grid.scale_bits) * static_cast<double>(grid.scale_OG.numel());
+    if (grid.qmin == 0 && !grid.element.is_float()) total += static_cast<double>(grid.zero_OG.numel()) * bits;
+  }
   if (grid.scale_format == ScaleFormat::e4m3) total += 32;
-  if (grid.qmin == 0 && !grid.element.is_float()) total += static_cast<double>(grid.zero_OG.numel()) * bits;
+  if (positions_N.defined()) total += 32.0 * static_cast<double>(positions_N.numel());
+  if (columns_C.defined())
+    total += static_cast<double>(columns_C.numel()) *
+             (static_cast<double>(codes_OI.size(0)) * (16 - bits) + 16);
   const at::Tensor group = grid.group_of_column_I;
   // Columns in order of their groups need no index: where groups begin follows from their equal sizes.
   if (columns > 1 && (group.slice(0, 1) < group.slice(0, 0, -1)).any().item<bool>())

@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "quant/format.h"
+#include "quant/rotation.h"
 #include "quant/spec.h"
 
 namespace ptq {
@@ -23,6 +24,9 @@ struct QuantGrid {
   ScaleFormat scale_format = ScaleFormat::real;  // what every scale can be stored as
   int scale_bits = 16;                           // of each scale as stored
   float tensor_scale = 1;                        // ScaleFormat::e4m3: scales are e4m3 numbers times this
+  // Where a method stores scale and zero point of a group in fewer bits than above (second-level quantization, SpQR, DGQ):
+  // what they cost together, all levels counted. 0: as above.
+  double group_bits = 0;
 };
 
 // Group c / columns_per_group for each column c.
@@ -40,15 +44,29 @@ at::Tensor fake_quantize(const at::Tensor& weight_OI, const QuantGrid& grid);
 at::Tensor scale_codes(const QuantGrid& grid);
 at::Tensor scales_of_codes(const at::Tensor& codes_OG, ScaleFormat format, float tensor_scale);
 
-// A weight matrix on its grid.
+// A weight matrix on its grid, with what some methods keep beside it. dequantize says in which order the parts apply.
 struct QuantizedWeight {
   at::Tensor codes_OI;  // uint8
   QuantGrid grid;
   int bits = 0;
+  // Single weights kept whole: row * I + column, ascending, int64; values float32. 32 bits each: value and place.
+  at::Tensor positions_N{}, values_N{};
+  // Columns kept whole, ascending, int64; values float32. 16 bits a weight in place of its code, and 16 an index.
+  at::Tensor columns_C{}, columns_OC{};
+  // The parts above stand for the weight with rows turned by output_rotation and columns by input_rotation (incoherence
+  // processing). Both come from a seed and count no bits.
+  Rotation input_rotation{}, output_rotation{};
+
+  bool plain() const {  // nothing but codes and grid
+    return !positions_N.defined() && !columns_C.defined() && !input_rotation.defined() && !output_rotation.defined();
+  }
   // Bits of codes, scales (scale_bits each, and 32 of a tensor scale) and zero points (`bits` each, none when symmetric) over the
   // number of weights.
   // Column permutations (group_of_column) count ceil(log2(groups)) bits a column when not consecutive.
   double bits_per_weight() const;
 };
+
+// The weight: values of codes; then single weights and columns that are kept; then the rotations undone. float32 [O, I].
+at::Tensor dequantize(const QuantizedWeight& weight);
 
 }  // namespace ptq

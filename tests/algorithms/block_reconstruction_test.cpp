@@ -33,13 +33,30 @@ SequenceGradient by_autograd(DecoderBlock block, const at::Tensor& h_TD, const a
   return result;
 }
 
-class GradientAgainstAutograd : public testing::TestWithParam<std::pair<int64_t, int64_t>> {
-};  // tokens, window
+// Rotations everywhere, and norms with biases.
+void turn(DecoderBlock& block) {
+  const auto mixed = [](int64_t n) {
+    const at::Tensor direction = at::arange(1, n + 1).to(at::kFloat);
+    return at::eye(n) - 2 * at::outer(direction, direction) / direction.square().sum();  // a reflection
+  };
+  const auto of = [&](int64_t columns) {
+    return std::make_shared<const Rotation>(Rotation{.left_AA = mixed(2), .right_BB = mixed(columns / 2)});
+  };
+  for (const SubsetKind kind : all_subsets)
+    block.online[static_cast<size_t>(kind)] = of(block.subset(kind)[0]->weight_OI.size(1));
+  block.online_qk = of(block.head_dim);
+  block.input_norm_bias_D = at::linspace(-1, 1, block.input_norm_D.size(0));
+  block.post_norm_bias_D = block.input_norm_bias_D.flip(0);
+}
+
+class GradientAgainstAutograd : public testing::TestWithParam<std::tuple<int64_t, int64_t, bool>> {
+};  // tokens, window, with rotations
 
 TEST_P(GradientAgainstAutograd, Agrees) {
-  const auto [tokens, window] = GetParam();
+  const auto [tokens, window, turned] = GetParam();
   LearnedRandomBlock made({.bias = true}, 1, tokens);
   made.block.sliding_window = window;
+  if (turned) turn(made.block);
   const at::Tensor target_TD = at::zeros_like(made.inputs_TD[0]);
   const SequenceGradient wanted = by_autograd(made.block, made.inputs_TD[0], target_TD, made.context);
   for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
@@ -57,7 +74,8 @@ TEST_P(GradientAgainstAutograd, Agrees) {
 
 // 300 tokens are three chunks of queries.
 INSTANTIATE_TEST_SUITE_P(Lengths, GradientAgainstAutograd,
-                         testing::Values(std::pair{10, 0}, std::pair{300, 0}, std::pair{300, 40}));
+                         testing::Values(std::tuple{10, 0, false}, std::tuple{300, 0, false}, std::tuple{300, 40, false},
+                                         std::tuple{40, 0, true}));
 
 TEST(BlockReconstruction, FactorScalesTheGradientOnly) {
   LearnedRandomBlock made({}, 1);

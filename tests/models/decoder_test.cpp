@@ -139,6 +139,54 @@ TEST(DecoderModel, TakesQuantizedLinearsAndReplacedTensorsFromTheOverlay) {
   EXPECT_DOUBLE_EQ(by_hand.gate.bits_per_weight(), changed.gate.bits_per_weight());
 }
 
+at::Tensor orthogonal(int64_t n, uint64_t seed) {
+  return std::get<0>(at::linalg_qr(at::randn({n, n}, at::make_generator<at::CPUGeneratorImpl>(seed))));
+}
+
+// Everything that no checkpoint has, undone by what stands beside it: the model stays the same. llama_mha: 4 heads of 8.
+TEST(DecoderModel, RotationsShiftsAndBranchesComeFromTheOverlay) {
+  const DecoderModel plain = variant("llama_mha");
+  const at::Tensor ids = some_ids(2, 40), wanted = plain.hidden(ids);
+  DecoderBlock block = plain.load_block(1);
+  auto overlay = std::make_shared<Overlay>();
+  auto& tensors = overlay->tensors;
+  const auto set = [&](const std::string& name, const at::Tensor& value) { tensors["model.layers.1." + name] = value; };
+
+  const Rotation down{.left_AA = orthogonal(7, 1), .right_BB = orthogonal(8, 2)}, o{.left_AA = orthogonal(4, 3)};
+  set("down.online_left", down.left_AA);
+  set("down.online_right", down.right_BB);
+  set("mlp.down_proj.weight", rotate(block.down.weight_OI, down));
+  set("o.online_left", o.left_AA);
+  set("self_attn.o_proj.weight", rotate(block.o.weight_OI, o));
+  set("qk.online_right", orthogonal(8, 4));  // of queries and keys alike: scores stay
+
+  const at::Tensor shift_D = at::linspace(-1, 1, 32);
+  set("input_layernorm.bias", shift_D);
+  for (const Linear* linear : block.subset(SubsetKind::qkv))
+    tensors[linear->name + ".bias"] = -at::matmul(linear->weight_OI, shift_D);
+  set("post_attention_layernorm.bias", 2 * shift_D);
+  for (const Linear* linear : block.subset(SubsetKind::gate_up))
+    tensors[linear->name + ".bias"] = -2 * at::matmul(linear->weight_OI, shift_D);
+
+  const at::Tensor a_IK = orthogonal(32, 5).slice(1, 0, 3).contiguous(), b_KO = orthogonal(32, 6).slice(0, 0, 3).contiguous();
+  set("self_attn.v_proj.low_rank_a", a_IK);
+  set("self_attn.v_proj.low_rank_b", b_KO);
+  set("self_attn.v_proj.low_rank_bits", at::full({1}, 8.25f));
+  set("self_attn.v_proj.weight", block.v.weight_OI - at::matmul(a_IK, b_KO).t());
+  tensors[block.v.name + ".bias"] = -at::matmul(block.v.weight_OI, shift_D);
+
+  const DecoderModel model = variant("llama_mha", at::kFloat, overlay);
+  const DecoderBlock changed = model.load_block(1);
+  ASSERT_TRUE(changed.online[size_t(SubsetKind::down)] && changed.online_qk && changed.v.low_rank);
+  EXPECT_FALSE(changed.online[size_t(SubsetKind::qkv)]);
+  EXPECT_DOUBLE_EQ(changed.v.bits_per_weight(), 32 + 8.25 * 2 * 3 / 32);
+  const double scale = wanted.abs().max().item<double>();
+  EXPECT_LT((model.hidden(ids) - wanted).abs().max().item<double>(), 1e-5 * scale);
+  KvCache cache(plain.config().layers);
+  model.hidden(ids.slice(1, 0, 17), &cache);
+  EXPECT_LT((model.hidden(ids.slice(1, 17), &cache) - wanted.slice(1, 17)).abs().max().item<double>(), 1e-5 * scale);
+}
+
 TEST(DecoderModel, AverageBitsWeighLinearsByTheirSize) {
   const DecoderModel plain = variant("llama_mha");  // stored in bfloat16
   EXPECT_DOUBLE_EQ(plain.average_bits(), 16);

@@ -93,6 +93,37 @@ TEST(Overlay, ComesBackExactly) {
   EXPECT_TRUE(at::equal(norm, first.tensors.begin()->second));
 }
 
+TEST(Overlay, KeepsWhatStandsBesideTheGrid) {
+  Overlay first;
+  QuantizedWeight& full = first.linears["model.layers.0.mlp.up_proj"];
+  full = weight(4, false);
+  full.grid.group_bits = 7.5;
+  full.positions_N = at::tensor({2, 23}, at::kLong);
+  full.values_N = at::tensor({0.25f, -3.f});
+  full.columns_C = at::tensor({5}, at::kLong);
+  full.columns_OC = at::tensor({1.f, 2.f, 3.f}).view({3, 1});
+  full.input_rotation = {at::eye(2).flip(0), at::eye(4)};
+  full.output_rotation.right_BB = at::eye(3).flip(0);
+  write_overlay(file("sides"), first, {});
+  const QuantizedWeight back = read_overlay(file("sides")).linears.begin()->second;
+  EXPECT_TRUE(at::equal(dequantize(back), dequantize(full)));
+  EXPECT_EQ(back.bits_per_weight(), full.bits_per_weight());
+  EXPECT_FALSE(back.output_rotation.left_AA.defined());
+
+  const auto refused = [&](const std::function<void(QuantizedWeight&)>& damage) {
+    Overlay damaged = first;
+    damage(damaged.linears.begin()->second);
+    write_overlay(file("damaged"), damaged, {});
+    EXPECT_THROW(read_overlay(file("damaged")), UserError);
+  };
+  refused([](QuantizedWeight& w) { w.positions_N = at::tensor({2, 24}, at::kLong); });
+  refused([](QuantizedWeight& w) { w.values_N = at::Tensor(); });
+  refused([](QuantizedWeight& w) { w.columns_OC = at::zeros({2, 1}); });
+  refused([](QuantizedWeight& w) { w.columns_C = at::tensor({-1}, at::kLong); });
+  refused([](QuantizedWeight& w) { w.input_rotation.left_AA = at::eye(4); });
+  refused([](QuantizedWeight& w) { w.output_rotation.right_BB = at::ones({3}); });
+}
+
 TEST(Overlay, EqualContentsGiveEqualBytes) {
   write_overlay(file("a"), example(), {{"key", "value"}});
   write_overlay(file("b"), example(), {{"key", "value"}});
