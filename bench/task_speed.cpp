@@ -13,7 +13,6 @@
 
 #include <chrono>
 #include <ctime>
-#include <fstream>
 
 #include "bench/serve.h"
 #include "core/machine.h"
@@ -29,15 +28,6 @@ double now() {
 }
 
 double cpu_seconds() { return static_cast<double>(std::clock()) / CLOCKS_PER_SEC; }  // of all threads
-
-void forget_peak() { std::ofstream("/proc/self/clear_refs") << "5"; }
-
-int64_t peak_mib() {
-  std::ifstream status("/proc/self/status");
-  for (std::string line; std::getline(status, line);)
-    if (line.starts_with("VmHWM:")) return std::stoll(line.substr(6)) / 1024;
-  throw UserError("/proc/self/status tells no VmHWM");
-}
 
 class TaskSpeed {
  public:
@@ -80,7 +70,7 @@ class TaskSpeed {
     return {{"seconds", now() - start}, {"cpu_seconds", cpu_seconds() - cpu_start},
             {"prepared", prepared},     {"requests", values_.size()},
             {"batches", batches},       {"tokens", tokens},
-            {"metrics", metrics},       {"peak_mib", peak_mib()}};
+            {"metrics", metrics},       {"peak_mib", peak_resident_bytes() >> 20}};
   }
 
   Json values() const { return {{"values", values_}}; }

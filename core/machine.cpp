@@ -38,6 +38,15 @@ int64_t peak_resident_bytes() {
   return static_cast<int64_t>(usage.ru_maxrss) * 1024;
 }
 
+void forget_peak() { std::ofstream("/proc/self/clear_refs") << "5"; }
+
+std::string user_cache_folder() {
+  if (const char* const given = std::getenv("XDG_CACHE_HOME"); given && *given)
+    return std::string(given) + "/harness";
+  const char* const home = std::getenv("HOME");
+  return home && *home ? std::string(home) + "/.cache/harness" : "";
+}
+
 void give_back_freed_memory() {
 #ifdef __GLIBC__
   mallopt(M_MMAP_THRESHOLD, 1 << 20);  // also ends its own adapting of the threshold

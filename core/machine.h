@@ -8,6 +8,11 @@ namespace ptq {
 
 // Highest resident size of this process since it started, in bytes.
 int64_t peak_resident_bytes();
+// From now on the peak counts from the present size.
+void forget_peak();
+
+// $XDG_CACHE_HOME/harness, else ~/.cache/harness; "" when neither variable is set.
+std::string user_cache_folder();
 
 // From now on memory of a mebibyte or more goes back to the system when it is freed. (Else the allocator
 // keeps pieces of up to 32 MiB, which are faster to get again, and a process under a memory limit holds more

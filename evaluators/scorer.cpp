@@ -10,13 +10,14 @@
 #include "core/error.h"
 #include "models/device.h"
 #include "models/kernels.h"
+#include "models/linear_tiles.h"
 #include "models/token_forest.h"
 
 namespace ptq {
 namespace {
 
 constexpr int64_t growth = 4;         // of a batch, by requests that share
-constexpr int64_t least_tokens = 32;  // of a forward pass
+constexpr int64_t least_tokens = least_tile_rows;  // of a forward pass
 
 // Ids that the model reads.
 std::span<const int32_t> fed(const Request& request) {
@@ -188,7 +189,7 @@ std::vector<Score> compared_scores(const DecoderModel& reference, const at::Tens
                                   packed.tokens.begin() + static_cast<int64_t>(end));
         std::vector<int64_t> targets(packed.targets.begin() + static_cast<int64_t>(row),
                                      packed.targets.begin() + static_cast<int64_t>(end));
-        rows.resize(std::max<size_t>(rows.size(), 32), rows.back());
+        rows.resize(std::max<size_t>(rows.size(), least_tile_rows), rows.back());
         targets.resize(rows.size(), targets.back());
         const at::Tensor row_R = at::tensor(rows).to(hidden_TD.device());
         const auto logits = [&](const DecoderModel& of, const at::Tensor& states_TD) {

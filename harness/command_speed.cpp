@@ -5,17 +5,17 @@
 #include <c10/core/GradMode.h>
 
 #include <chrono>
-#include <fstream>
 #include <iostream>
 #include <optional>
 #include <sstream>
 #include <thread>
 
+#include "algorithms/ranges.h"
 #include "core/error.h"
+#include "core/machine.h"
 #include "harness/commands.h"
 #include "models/overlay.h"
 #include "models/packed_model.h"
-#include "quant/range.h"
 
 namespace ptq {
 namespace {
@@ -29,24 +29,12 @@ struct Options {
   int threads = 0;
 };
 
-// The highest resident size since reset_peak(), bytes.
-int64_t peak_bytes() {
-  std::ifstream status("/proc/self/status");
-  for (std::string line; std::getline(status, line);)
-    if (line.starts_with("VmHWM:")) return std::stoll(line.substr(6)) * 1024;
-  return 0;
-}
-void reset_peak() { std::ofstream("/proc/self/clear_refs") << "5"; }
-
 // Round to nearest on the grid of each group's least and greatest weight: what is measured depends on the
 // codes' format alone.
 void round_to_nearest(Linear& linear, const WeightSpec& spec) {
   const at::Tensor w_OI = linear.weight_OI.to(at::kFloat);
-  const int64_t inputs = w_OI.size(1), columns = group_columns(spec, inputs, linear.name);
-  const at::Tensor w_OGC = w_OI.unflatten(1, {-1, columns});
-  QuantGrid grid = grid_of_ends(w_OGC.amin(-1), w_OGC.amax(-1), spec);
-  grid.group_of_column_I = consecutive_groups(inputs, columns);
-  linear.set_quantized({quantize(w_OI, grid), grid, spec.bits});
+  const QuantGrid grid = minmax_grid(w_OI, spec, {}, linear.name);
+  linear.set_quantized({.codes_OI = quantize(w_OI, grid), .grid = grid, .bits = spec.bits});
 }
 
 double seconds_of(const std::function<void()>& work) {
@@ -65,7 +53,7 @@ Json measure(const DecoderModel& model, const PackedModel& packed, int64_t batch
   };
   KvCache warm(model.config().layers);
   next(packed.hidden(next(packed.hidden(ids_BT.narrow(1, 0, std::min<int64_t>(o.prompt, 16)), warm)), warm));
-  reset_peak();
+  forget_peak();
   KvCache cache(model.config().layers, o.prompt + o.tokens);
   at::Tensor ids_B1;
   const double prefill = seconds_of([&] { ids_B1 = next(packed.hidden(ids_BT, cache)); });
@@ -75,13 +63,16 @@ Json measure(const DecoderModel& model, const PackedModel& packed, int64_t batch
   return {{"batch", batch},
           {"prefill_tokens_per_second", static_cast<double>(batch * o.prompt) / prefill},
           {"decode_tokens_per_second", static_cast<double>(batch * o.tokens) / decode},
-          {"peak_memory_bytes", peak_bytes()}};
+          {"peak_memory_bytes", peak_resident_bytes()}};
+}
+
+std::shared_ptr<const OverlayFile> artifact(const Options& o) {
+  return o.artifact.empty() ? nullptr : OverlayFile::open(o.artifact);
 }
 
 std::unique_ptr<PackedModel> pack(const DecoderModel& model, const Options& o) {
   // A mapping of its own, which goes with it: pages that were read for packing are not the model's memory.
-  const DecoderModel source(Checkpoint::open(o.model), model.compute_dtype(),
-                            o.artifact.empty() ? nullptr : OverlayFile::open(o.artifact));
+  const DecoderModel source(Checkpoint::open(o.model), model.compute_dtype(), artifact(o));
   WeightSpec spec;
   spec.bits = o.bits;
   spec.symmetric = o.symmetric;
@@ -101,7 +92,8 @@ int speed(const Options& o) {
   if (!o.artifact.empty() && o.bits > 0) throw UserError("give either --artifact or --bits");
   at::set_num_threads(o.threads > 0 ? o.threads
                                     : std::max(1, static_cast<int>(std::thread::hardware_concurrency())));
-  const DecoderModel model(Checkpoint::open(o.model), o.dtype == "bfloat16" ? at::kBFloat16 : at::kFloat);
+  const DecoderModel model(Checkpoint::open(o.model), o.dtype == "bfloat16" ? at::kBFloat16 : at::kFloat,
+                           artifact(o));
   const auto packed = pack(model, o);
   const int64_t vocabulary =
       model.config().vocab_size * model.config().hidden_size * (o.dtype == "bfloat16" ? 2 : 4);

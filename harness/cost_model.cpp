@@ -9,6 +9,7 @@
 #include "algorithms/shards.h"
 #include "core/error.h"
 #include "models/config_reader.h"
+#include "models/linear_tiles.h"
 
 namespace ptq {
 namespace {
@@ -111,7 +112,7 @@ std::vector<BatchShape> batch_shapes(const std::vector<Request>& requests, const
 Work product_work(int64_t rows, int64_t inputs, int64_t outputs, bool bfloat16) {
   const double weights = count(inputs) * count(outputs);
   Work work;
-  if (rows < 32) {
+  if (rows < least_tile_rows) {
     const double bytes = weights * (bfloat16 ? 2 : 4);
     if (bytes > cache_bytes) work.add(Kernel::stream, bytes, 0);
     return work.add(bfloat16 ? Kernel::skinny_bfloat16 : Kernel::skinny_float32, weights);
@@ -147,12 +148,6 @@ Work block_work(const ModelConfig& c, int64_t rows, int64_t tokens, bool bfloat1
   return work += mlp_work(c, rows, tokens, bfloat16);
 }
 
-namespace {
-
-constexpr int64_t step_rows = 32;
-
-}  // namespace
-
 UnitWork score_work(const ModelShape& model, bool bfloat16, bool quantized, bool block_by_block,
                     const std::vector<BatchShape>& batches, size_t begin, size_t end) {
   const ModelConfig& c = model.config;
@@ -173,9 +168,9 @@ UnitWork score_work(const ModelShape& model, bool bfloat16, bool quantized, bool
     for (int64_t at = 0; at < batch.scored; at += 256)
       head += product_work(std::min<int64_t>(256, batch.scored - at), c.hidden_size, c.vocab_size, bfloat16);
     head.add(Kernel::log_softmax, count(batch.scored) * count(c.vocab_size));
-    // A step costs as much for 1 sequence as for 32. (What it attends to is not counted.)
-    forward += block_work(c, step_rows, 1, bfloat16).times(count(c.layers * batch.steps));
-    head += product_work(step_rows, c.hidden_size, c.vocab_size, bfloat16).times(count(batch.steps));
+    // A step is filled up to the tiles' rows, whatever its sequences. (What it attends to is not counted.)
+    forward += block_work(c, least_tile_rows, 1, bfloat16).times(count(c.layers * batch.steps));
+    head += product_work(least_tile_rows, c.hidden_size, c.vocab_size, bfloat16).times(count(batch.steps));
   }
   UnitWork unit;
   unit.stages.push_back({.what = "forward", .work = forward, .pieces = 1});

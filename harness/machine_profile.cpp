@@ -2,12 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdlib>
 #include <filesystem>
 
 #include "core/atomic_file.h"
 #include "core/error.h"
 #include "core/log.h"
+#include "core/machine.h"
 #include "results/provenance.h"
 
 namespace ptq {
@@ -186,10 +186,8 @@ Json machine_identity() {
 }
 
 std::string machine_file() {
-  const char* const given = std::getenv("XDG_CACHE_HOME");
-  if (given && *given) return std::string(given) + "/harness/machine.json";
-  const char* const home = std::getenv("HOME");
-  return home && *home ? std::string(home) + "/.cache/harness/machine.json" : "";
+  const std::string folder = user_cache_folder();
+  return folder.empty() ? "" : folder + "/machine.json";
 }
 
 std::optional<MachineProfile> stored_machine() {

@@ -66,10 +66,7 @@ namespace {
 std::string with_ends(const std::string& digest, const std::string& dir) {
   const std::string path = dir + "/generation_config.json";
   std::error_code error;
-  Sha256 hash;
-  const std::string text = digest + "\n" + (std::filesystem::exists(path, error) ? read_text(path) : "");
-  hash.update(text.data(), text.size());
-  return hash.hex();
+  return sha256(digest + "\n" + (std::filesystem::exists(path, error) ? read_text(path) : ""));
 }
 
 }  // namespace

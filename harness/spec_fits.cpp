@@ -29,11 +29,8 @@ void check_spec_fits(const QuantSpec& spec, const ModelConfig& c, const Where& w
   std::vector<bool> matched(spec.layers.size(), false);
   for (int64_t block = 0; block < c.layers; ++block)
     for (const auto& [linear, columns] : linears_of(c, block)) {
-      for (size_t r = 0; r < spec.layers.size(); ++r) {
-        const WeightRule& rule = spec.layers[r];
-        matched[r] = matched[r] || (block >= rule.first_block && block <= rule.last_block &&
-                                    matches_pattern(rule.match, linear));
-      }
+      for (size_t r = 0; r < spec.layers.size(); ++r)
+        matched[r] = matched[r] || spec.layers[r].covers(linear, block);
       const WeightSpec& weights = spec.weights_of(linear, block);
       try {
         if (weights.quantized()) group_columns(weights, columns, linear);

@@ -1,6 +1,5 @@
 // Checkpoint::digest and its cache.
 #include <chrono>
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -8,6 +7,7 @@
 #include "core/atomic_file.h"
 #include "core/error.h"
 #include "core/log.h"
+#include "core/machine.h"
 #include "core/sha256.h"
 #include "models/checkpoint.h"
 
@@ -15,13 +15,6 @@ namespace ptq {
 namespace {
 
 namespace fs = std::filesystem;
-
-std::string cache_folder() {
-  const char* const given = std::getenv("XDG_CACHE_HOME");
-  if (given && *given) return std::string(given) + "/harness";
-  const char* const home = std::getenv("HOME");
-  return home && *home ? std::string(home) + "/.cache/harness" : "";
-}
 
 bool is_digest(const std::string& text) {
   return text.size() == 64 && text.find_first_not_of("0123456789abcdef") == std::string::npos;
@@ -72,7 +65,7 @@ std::string Checkpoint::digest_cache_key() const {
 }
 
 std::string Checkpoint::digest() const {
-  const std::string folder = cache_folder(), key = digest_cache_key();
+  const std::string folder = user_cache_folder(), key = digest_cache_key();
   const std::string file = folder + "/" + sha256(key);
   if (!folder.empty()) {
     const std::string cached = read_cached(file, key);

@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "core/error.h"
+#include "models/attention.h"
 #include "quant/activation.h"
 
 namespace ptq {
@@ -28,7 +29,6 @@ at::Tensor attend(const at::Tensor& q_THE, const at::Tensor& k_SKE, const at::Te
   const auto by_head = [&](const at::Tensor& x_SKE) {  // [K, 1, S, E]
     return x_SKE.permute({1, 0, 2}).unsqueeze(1);
   };
-  const at::Tensor position_S = at::arange(keys, at::TensorOptions(at::kLong).device(k_SKE.device()));
   std::vector<at::Tensor> parts;
   for (int64_t begin = offset; begin < keys;) {
     const int64_t rounded = begin / residual * residual, end = std::min(keys, rounded + residual);
@@ -37,14 +37,14 @@ at::Tensor attend(const at::Tensor& q_THE, const at::Tensor& k_SKE, const at::Te
                                   .to(at::kFloat)
                                   .unflatten(1, {kv_heads, share})
                                   .permute({1, 2, 0, 3});
-    const at::Tensor distance_TS = position_S.slice(0, begin, end).unsqueeze(1) - position_S.slice(0, 0, end);
-    at::Tensor hidden_TS = distance_TS < 0;
-    if (window > 0) hidden_TS = hidden_TS | (distance_TS >= window);
+    const auto visible_TS = [&](int64_t reach) {
+      return visible_keys(end - begin, end, reach, k_SKE.device());
+    };
     const at::Tensor scores = at::matmul(q_KGTE, k.transpose(2, 3))
                                   .mul_(1.0 / std::sqrt(static_cast<double>(q_THE.size(2))))
-                                  .masked_fill_(hidden_TS, -std::numeric_limits<float>::infinity());
+                                  .masked_fill_(~visible_TS(window), -std::numeric_limits<float>::infinity());
     const at::Tensor weights = at::softmax(scores, -1);
-    const at::Tensor near = weights.masked_fill(distance_TS > residual, 0.0);
+    const at::Tensor near = weights.masked_fill(~visible_TS(residual + 1), 0.0);
     const at::Tensor value_q = by_head(value_q_SKE.slice(0, 0, end));
     const at::Tensor y_KGTE =
         at::matmul(weights, value_q) + at::matmul(near, by_head(value_SKE.slice(0, 0, end)) - value_q);

@@ -5,6 +5,7 @@
 #include "core/error.h"
 #include "models/decoder.h"
 #include "models/kernels.h"
+#include "models/linear_tiles.h"
 
 namespace ptq {
 namespace {
@@ -53,7 +54,7 @@ at::Tensor target_log_likelihoods(const DecoderModel& model, const at::Tensor& h
     }
     // From 32 rows on tiles serve (models/linear_tiles.h), with the same bits for a row whatever the others.
     const size_t distinct = rows.size();
-    rows.resize(std::max<size_t>(32, distinct), rows.back());
+    rows.resize(std::max<size_t>(least_tile_rows, distinct), rows.back());
     const auto there = [&](const std::vector<int64_t>& values) { return at::tensor(values).to(hidden_TD.device()); };
     at::Tensor logits_RV = model.head(hidden_TD.index_select(0, there(rows)).unsqueeze(0)).squeeze(0);
     if (rows.size() != size_t(count) || distinct < rows.size()) logits_RV = logits_RV.index_select(0, there(row_of));

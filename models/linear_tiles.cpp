@@ -101,7 +101,7 @@ void multiply(const at::Tensor& x_RI, const at::Tensor& weight_OI, const at::Ten
 bool linear_tiles_serve(const at::Tensor& x, const at::Tensor& weight_OI) {
   if (!kernels_serve({x, weight_OI}) || !words::words_serve(x.scalar_type()) || !weight_OI.is_contiguous()) return false;
   const int64_t inputs = weight_OI.size(1), whole = x.scalar_type() == at::kFloat ? 16 : 32;
-  return inputs > 0 && inputs % whole == 0 && weight_OI.size(0) % panel == 0 && x.numel() / inputs >= 32;
+  return inputs > 0 && inputs % whole == 0 && weight_OI.size(0) % panel == 0 && x.numel() / inputs >= least_tile_rows;
 }
 
 at::Tensor linear_tiles(const at::Tensor& x, const at::Tensor& weight_OI, const at::Tensor& bias_O, at::ScalarType out) {

@@ -7,8 +7,11 @@
 
 namespace ptq {
 
+// Rows from which on tiles serve: passes with fewer repeat one, so that a row's bits never depend on how many there are.
+constexpr int64_t least_tile_rows = 32;
+
 // Whether x [..., I] and weight [O, I] are served: CPU and dtype, contiguous weight, I a multiple of 16 words (16 floats, 32 bfloat16), O a
-// multiple of 32, at least 32 rows, no gradient wanted.
+// multiple of 32, at least least_tile_rows, no gradient wanted.
 bool linear_tiles_serve(const at::Tensor& x, const at::Tensor& weight_OI);
 
 // In dtype `out`: x's, or float32. bias_O may be undefined. A row's bits depend neither on the other rows nor on the number of threads.

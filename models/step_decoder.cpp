@@ -5,15 +5,10 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "models/linear_tiles.h"
 #include "models/rope.h"
 
 namespace ptq {
-namespace {
-
-constexpr int64_t least_rows = 32;  // from where on tiles serve
-
-}  // namespace
-
 at::Tensor StepDecoder::add(std::span<const int32_t> ids, int64_t longest) {
   const c10::NoGradGuard no_grad;
   PTQ_CHECK(!ids.empty(), "nothing to read");
@@ -46,7 +41,7 @@ at::Tensor StepDecoder::step(std::span<const int32_t> next_ids) {
   PTQ_CHECK(!caches_.empty(), "no sequence");
   const auto sequences = static_cast<int64_t>(caches_.size());
   std::vector<int64_t> ids(next_ids.begin(), next_ids.end());
-  ids.resize(static_cast<size_t>(std::max(least_rows, sequences)), ids.back());
+  ids.resize(static_cast<size_t>(std::max(least_tile_rows, sequences)), ids.back());
   ForwardContext context = context_of_rows(static_cast<int64_t>(ids.size()));
   std::vector<KvCache*> caches;
   for (const auto& cache : caches_) caches.push_back(cache.get());
@@ -64,8 +59,8 @@ at::Tensor StepDecoder::logits(const at::Tensor& hidden_RD) const {
   const c10::NoGradGuard no_grad;
   const int64_t rows = hidden_RD.size(0);
   at::Tensor padded_PD = hidden_RD;
-  if (rows < least_rows)
-    padded_PD = at::cat({hidden_RD, hidden_RD.narrow(0, rows - 1, 1).expand({least_rows - rows, -1})});
+  if (rows < least_tile_rows)
+    padded_PD = at::cat({hidden_RD, hidden_RD.narrow(0, rows - 1, 1).expand({least_tile_rows - rows, -1})});
   return model_.head(padded_PD.unsqueeze(0))[0].narrow(0, 0, rows);
 }
 

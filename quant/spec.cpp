@@ -171,10 +171,13 @@ bool matches_pattern(const std::string& pattern, const std::string& name) {
   return pattern.find_first_not_of('*', p) == std::string::npos;
 }
 
+bool WeightRule::covers(const std::string& linear, int64_t block) const {
+  return block >= first_block && block <= last_block && matches_pattern(match, linear);
+}
+
 const WeightSpec& QuantSpec::weights_of(const std::string& linear, int64_t block) const {
   for (auto rule = layers.rbegin(); rule != layers.rend(); ++rule)
-    if (block >= rule->first_block && block <= rule->last_block && matches_pattern(rule->match, linear))
-      return rule->weights;
+    if (rule->covers(linear, block)) return rule->weights;
   return weights;
 }
 

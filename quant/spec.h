@@ -68,6 +68,8 @@ struct WeightRule {
   int64_t first_block = 0, last_block = std::numeric_limits<int64_t>::max();
   WeightSpec weights;
   int activation_bits = 0;  // of these linears' inputs, in place of the activations' bits; 0: those
+
+  bool covers(const std::string& linear, int64_t block) const;
 };
 
 // Bits of each linear by its sensitivity, so that the average stays within a target (algorithms/allocation.h).
