@@ -64,6 +64,9 @@ struct BlockTask {
   std::shared_ptr<const DecoderBlock> original{};
   // Where a tensor of every sequence lies that a step keeps for later: in memory (unset), or in a file under a memory limit.
   std::function<at::Tensor(const at::Tensor&)> keep{};
+  // 1 - mean over tokens of cos(input, output) of every block of the full-precision model; for steps with needs_influence(), else
+  // null.
+  const std::vector<double>* influence = nullptr;
 };
 
 // What was asked for a linear of the block; not quantized(): every step leaves its weight in full precision.
@@ -83,6 +86,7 @@ class Step {
   // Whether it may change weights or norms: ranges that only choose grids do not.
   virtual bool changes_block() const { return kind() != StepKind::range; }
   virtual bool needs_targets() const { return false; }         // of BlockTask::targets_TD
+  virtual bool needs_influence() const { return false; }       // of BlockTask::influence
   virtual bool draws() const { return needs_targets(); }       // reads BlockTask::seed (learned steps draw mini-batches)
   // Reads the activations of BlockTask::spec (a search that sees rounded inputs): what it makes then depends on them.
   virtual bool reads_activations() const { return false; }

@@ -58,6 +58,7 @@ PackedLinear::PackedLinear(const Linear& linear)
     return;
   }
   if (columns != inputs || outputs_ % int8_outputs != 0 || inputs % int8_inputs != 0) return;
+  if (!grid.zero_OG.equal(grid.zero_OG.round())) return;  // weights of whole numbers only
   const at::Tensor whole_OI = codes_OI.to(at::kInt) + grid.qmin - grid.zero_OG.to(at::kInt);
   if (whole_OI.min().item<int>() < -128 || whole_OI.max().item<int>() > 127) return;
   kernel_ = Kernel::int8;

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <cmath>
 #include <vector>
 
 #include "core/error.h"
@@ -20,12 +21,14 @@ constexpr float round_magic = 12582912.0f;
 
 // Codes of `count` weights that share a scale. The integer bounds commute with rounding, so that clamping
 // first gives clamp(round(w / s), low, high) and keeps the argument small enough for the magic number.
-PTQ_SIMD_CLONES void quantize_run(const float* weight, int64_t count, float scale, float low, float high,
-                                  float offset, uint8_t* codes) {
+// A zero point is a whole number and a fraction: w / s + fraction is rounded, between the bounds by the whole
+// number. (A fraction of 0 changes no bit.)
+PTQ_SIMD_CLONES void quantize_run(const float* weight, int64_t count, float scale, float fraction, float low,
+                                  float high, uint8_t* codes) {
 #pragma omp simd
   for (int64_t i = 0; i < count; ++i) {
-    const float x = std::min(std::max(weight[i] / scale, low), high);
-    codes[i] = static_cast<uint8_t>(static_cast<int32_t>((x + round_magic) - round_magic + offset));
+    const float x = std::min(std::max(weight[i] / scale + fraction, low), high);
+    codes[i] = static_cast<uint8_t>(static_cast<int32_t>((x + round_magic) - round_magic - low));
   }
 }
 
@@ -35,12 +38,12 @@ PTQ_SIMD_CLONES void dequantize_run(const uint8_t* codes, int64_t count, float s
   for (int64_t i = 0; i < count; ++i) weight[i] = (static_cast<float>(codes[i]) - offset) * scale;
 }
 
-PTQ_SIMD_CLONES void fake_quantize_run(const float* weight, int64_t count, float scale, float low, float high,
-                                       float* result) {
+PTQ_SIMD_CLONES void fake_quantize_run(const float* weight, int64_t count, float scale, float fraction,
+                                       float low, float high, float* result) {
 #pragma omp simd
   for (int64_t i = 0; i < count; ++i) {
-    const float x = std::min(std::max(weight[i] / scale, low), high);
-    result[i] = ((x + round_magic) - round_magic) * scale;
+    const float x = std::min(std::max(weight[i] / scale + fraction, low), high);
+    result[i] = ((x + round_magic) - round_magic - fraction) * scale;
   }
 }
 
@@ -99,7 +102,7 @@ void for_each_run(const QuantGrid& grid, int64_t rows, int64_t columns, const Wo
 // Scale and zero point of every weight, to be broadcast, where the loops cannot read the weights: on a GPU.
 // The operations on them are the loops', with the same bits.
 struct Spread {
-  at::Tensor scale, low, high;  // low, high: qmin - zero, qmax - zero
+  at::Tensor scale, fraction, low, high;  // low, high: qmin - zero, qmax - zero, of the whole part
   ElementFormat element;
   Spread(const QuantGrid& grid, const at::Device& device) : element(grid.element) {
     const auto spread = [&](const at::Tensor& value_OG) {
@@ -107,12 +110,14 @@ struct Spread {
       return value.size(1) == 1 ? value : value.index_select(1, grid.group_of_column_I.to(device));
     };
     scale = spread(grid.scale_OG);
-    low = grid.qmin - spread(grid.zero_OG);
+    const at::Tensor zero = spread(grid.zero_OG), whole = zero.round();
+    fraction = zero - whole;
+    low = grid.qmin - whole;
     high = low + (grid.qmax - grid.qmin);
   }
   at::Tensor rounded(const at::Tensor& weight_OI) const {
     if (element.is_float()) return round_to(weight_OI / scale, element);
-    return at::clamp(weight_OI / scale, low, high).round_();
+    return at::clamp(weight_OI / scale + fraction, low, high).round_();
   }
 };
 
@@ -145,7 +150,8 @@ at::Tensor quantize(const at::Tensor& weight_OI, const QuantGrid& grid) {
     const int64_t at = row * columns + run.begin;
     if (grid.element.is_float())
       return quantize_float_run(from + at, run.end - run.begin, scale, element, to + at);
-    quantize_run(from + at, run.end - run.begin, scale, grid.qmin - zero, grid.qmax - zero, zero - grid.qmin,
+    const float whole = std::nearbyint(zero);
+    quantize_run(from + at, run.end - run.begin, scale, zero - whole, grid.qmin - whole, grid.qmax - whole,
                  to + at);
   });
   return codes;
@@ -156,7 +162,7 @@ at::Tensor dequantize(const at::Tensor& codes_OI, const QuantGrid& grid) {
   if (!codes_OI.is_cpu()) {
     const Spread spread(grid, codes_OI.device());
     if (grid.element.is_float()) return decode(codes_OI, grid.element).mul_(spread.scale);
-    return codes_OI.to(at::kFloat).add_(spread.low).mul_(spread.scale);
+    return codes_OI.to(at::kFloat).add_(spread.low).sub_(spread.fraction).mul_(spread.scale);
   }
   const at::Tensor codes = codes_OI.contiguous();
   const int64_t columns = codes.size(1);
@@ -180,7 +186,7 @@ at::Tensor fake_quantize(const at::Tensor& weight_OI, const QuantGrid& grid) {
   const at::Tensor weight = float_rows(weight_OI);
   if (!weight.is_cpu()) {
     const Spread spread(grid, weight.device());
-    return spread.rounded(weight).mul_(spread.scale);
+    return spread.rounded(weight).sub_(spread.fraction).mul_(spread.scale);
   }
   const int64_t columns = weight.size(1);
   at::Tensor result = at::empty(weight.sizes(), at::kFloat);
@@ -191,7 +197,9 @@ at::Tensor fake_quantize(const at::Tensor& weight_OI, const QuantGrid& grid) {
     const int64_t at = row * columns + run.begin;
     if (grid.element.is_float())
       return fake_quantize_float_run(from + at, run.end - run.begin, scale, element, to + at);
-    fake_quantize_run(from + at, run.end - run.begin, scale, grid.qmin - zero, grid.qmax - zero, to + at);
+    const float whole = std::nearbyint(zero);
+    fake_quantize_run(from + at, run.end - run.begin, scale, zero - whole, grid.qmin - whole,
+                      grid.qmax - whole, to + at);
   });
   return result;
 }
@@ -224,6 +232,15 @@ at::Tensor dequantize(const QuantizedWeight& weight) {
   return value_OI;
 }
 
+namespace {
+
+bool zeros_are_codes(const QuantGrid& grid) {
+  const at::Tensor& zero = grid.zero_OG;
+  return zero.equal(zero.round().clamp_(grid.qmin, grid.qmax));
+}
+
+}  // namespace
+
 double QuantizedWeight::bits_per_weight() const {
   const double weights = static_cast<double>(codes_OI.numel());
   const int64_t columns = codes_OI.size(1), groups = grid.scale_OG.size(1);
@@ -232,13 +249,14 @@ double QuantizedWeight::bits_per_weight() const {
     total += grid.group_bits * static_cast<double>(grid.scale_OG.numel());
   } else {
     total += static_cast<double>(grid.scale_bits) * static_cast<double>(grid.scale_OG.numel());
-    if (grid.qmin == 0 && !grid.element.is_float()) total += static_cast<double>(grid.zero_OG.numel()) * bits;
+    if (grid.qmin == 0 && !grid.element.is_float())
+      total += static_cast<double>(grid.zero_OG.numel()) * (zeros_are_codes(grid) ? bits : 16);
   }
   if (grid.scale_format == ScaleFormat::e4m3) total += 32;
   if (positions_N.defined()) total += 32.0 * static_cast<double>(positions_N.numel());
   if (columns_C.defined())
-    total += static_cast<double>(columns_C.numel()) *
-             (static_cast<double>(codes_OI.size(0)) * (16 - bits) + 16);
+    total +=
+        static_cast<double>(columns_C.numel()) * (static_cast<double>(codes_OI.size(0)) * (16 - bits) + 16);
   const at::Tensor group = grid.group_of_column_I;
   // Columns in order of their groups need no index: where groups begin follows from their equal sizes.
   if (columns > 1 && (group.slice(0, 1) < group.slice(0, 0, -1)).any().item<bool>())

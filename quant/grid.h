@@ -12,7 +12,7 @@
 namespace ptq {
 
 // One scale and zero point for each row and group of columns; one row for all (O is 1) with granularity `tensor`. Asymmetric zero
-// points are whole numbers in [qmin, qmax].
+// points are whole numbers in [qmin, qmax], of `bits` bits, or real ones (HQQ, SpQR), of 16: 0 is on the grid of the former alone.
 struct QuantGrid {
   at::Tensor scale_OG;  // float32, > 0
   at::Tensor zero_OG;   // float32; all 0 when symmetric
@@ -32,7 +32,7 @@ struct QuantGrid {
 // Group c / columns_per_group for each column c.
 at::Tensor consecutive_groups(int64_t columns, int64_t columns_per_group);
 
-// Codes minus qmin, uint8, of the same shape:  clamp(round_half_even(w / scale) + zero, qmin, qmax) - qmin.  float32 weights.
+// Codes minus qmin, uint8, of the same shape, float32 weights:  clamp(round_half_even(w / scale + f) + z, qmin, qmax) - qmin,  zero = z + f, z whole.
 // Of floating-point elements: the code of the value nearest to w / scale (quant/minifloat.h).
 at::Tensor quantize(const at::Tensor& weight_OI, const QuantGrid& grid);
 // float32 weights of codes:  (code + qmin - zero) * scale,  or value(code) * scale.

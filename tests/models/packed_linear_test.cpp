@@ -65,6 +65,23 @@ TEST(PackedLinear, GivesTheDequantizedProduct) {
       }
 }
 
+// Zero points between codes (HQQ's): the int4 kernel has an offset for each group, the int8 kernel whole numbers only.
+TEST(PackedLinear, OfRealZeroPoints) {
+  for (const Case& c : {Case{4, false, 32, Kernel::int4}, Case{2, false, 64, Kernel::int4},
+                        Case{8, false, 192, Kernel::dense}}) {
+    Linear linear = random_linear(48, 192, at::kFloat);
+    const at::Tensor w_OI = linear.weight_OI;
+    put_on_grid(linear, c.bits, c.symmetric, c.columns);
+    QuantGrid grid = linear.quantized->grid;
+    grid.zero_OG = grid.zero_OG + 0.37;
+    linear.set_quantized({.codes_OI = quantize(w_OI, grid), .grid = grid, .bits = c.bits});
+    const PackedLinear packed(linear);
+    EXPECT_EQ(packed.kernel(), c.kernel);
+    const at::Tensor x = test::random_normal({3, 192}, 1, 5, "input"), exact = at::matmul(x, linear.weight_OI.t());
+    EXPECT_LT((packed.forward(x) - exact).abs().max().item<double>(), 1e-5 * exact.abs().max().item<double>());
+  }
+}
+
 // 2 x 32 weights by hand: scale 0.5, zero point 8, codes 8 and 10: 0 and 1.
 TEST(PackedLinear, OfWeightsThatAreCountedByHand) {
   Linear linear = random_linear(16, 32, at::kFloat);

@@ -64,6 +64,38 @@ TEST(FakeQuantize, TwiceIsOnce) {
   EXPECT_TRUE(fake_quantize(once, by_hand()).equal(once));
 }
 
+// Zero points between codes: row 0 s = 0.5, z = 7.25; row 1 s = 1, z = -2.5; codes 0 .. 15, w = (code - z) s.
+TEST(Quantize, RealZeroPointsByHand) {
+  QuantGrid grid = by_hand();
+  grid.zero_OG = at::tensor({7.25f, -2.5f}).view({2, 1});
+  //  0 -> 7.25 -> 7, -0.125;  1 -> 9.25 -> 9, 0.875;  -9 -> 0, -3.625;  9 -> 15, 3.875
+  //  2.5 -> 0, 2.5;  7.6 -> 5.1 -> 5, 7.5;  0 -> 0, 2.5;  30 -> 15, 17.5
+  const at::Tensor weight = at::tensor({0.0f, 1.0f, -9.0f, 9.0f, 2.5f, 7.6f, 0.0f, 30.0f}).view({2, 4});
+  const at::Tensor codes = quantize(weight, grid);
+  EXPECT_TRUE(codes.equal(at::tensor({7, 9, 0, 15, 0, 5, 0, 15}, at::kByte).view({2, 4}))) << codes;
+  const at::Tensor values = at::tensor({-0.125f, 0.875f, -3.625f, 3.875f, 2.5f, 7.5f, 2.5f, 17.5f}).view({2, 4});
+  EXPECT_TRUE(dequantize(codes, grid).equal(values));
+  EXPECT_TRUE(fake_quantize(weight, grid).equal(values));
+}
+
+TEST(Quantize, RealZeroPointsTakeTheNearestValue) {
+  at::Generator generator = at::make_generator<at::CPUGeneratorImpl>(7);
+  const at::Tensor weight = at::randn({37, 96}, generator);
+  QuantGrid grid;
+  grid.scale_OG = at::rand({37, 3}, generator) * 0.3 + 0.01;
+  grid.zero_OG = at::rand({37, 3}, generator) * 40 - 12;
+  grid.qmax = 15;
+  grid.group_of_column_I = consecutive_groups(96, 32);
+  const at::Tensor scale = grid.scale_OG.repeat_interleave(32, 1).unsqueeze(-1),
+                   zero = grid.zero_OG.repeat_interleave(32, 1).unsqueeze(-1);
+  const at::Tensor values = (at::arange(16, at::kFloat) - zero) * scale;  // all of each group's grid
+  const at::Tensor least = (values - weight.unsqueeze(-1)).abs().amin(-1);
+  const at::Tensor rounded = fake_quantize(weight, grid);
+  EXPECT_TRUE(at::allclose((rounded - weight).abs(), least, 1e-4, 1e-6));
+  EXPECT_TRUE(rounded.equal(dequantize(quantize(weight, grid), grid)));
+  EXPECT_TRUE(fake_quantize(rounded, grid).equal(rounded)) << "twice is once";
+}
+
 TEST(Quantize, ColumnsOfAGroupNeedNotBeAdjacent) {
   QuantGrid grid;
   grid.scale_OG = at::tensor({1.0f, 10.0f}).view({1, 2});
@@ -107,6 +139,14 @@ TEST(BitsPerWeight, ByHand) {
   EXPECT_DOUBLE_EQ(weight_of(10, 100, 10, 1, false, 3).bits_per_weight(), 3.19);
   // 8 bits, one scale for 4 x 4, symmetric: 8 + 16 / 16
   EXPECT_DOUBLE_EQ(weight_of(4, 4, 1, 1, true, 8).bits_per_weight(), 9.0);
+}
+
+TEST(BitsPerWeight, ZeroPointsThatAreNoCodesTakeSixteenBits) {
+  QuantizedWeight weight = weight_of(8, 128, 8, 2, false, 4);
+  weight.grid.zero_OG[3][1] = 7.5;
+  EXPECT_DOUBLE_EQ(weight.bits_per_weight(), 4 + 32.0 / 64);
+  weight.grid.zero_OG[3][1] = 16;  // whole, but beyond the codes
+  EXPECT_DOUBLE_EQ(weight.bits_per_weight(), 4 + 32.0 / 64);
 }
 
 TEST(BitsPerWeight, GroupsOfScatteredColumnsNeedAnIndex) {
