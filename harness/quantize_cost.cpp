@@ -149,6 +149,7 @@ class QuantizeCounter {
     if (name == "awq_clip") return awq_clip(options, spec);
     if (name == "gptq") return gptq(options, spec, known, range);
     if (name == "signround") return signround(options);
+    if (name == "lqer" || name == "l2qer") return lqer(name == "l2qer");
     by_sequences("unknown step " + name, forward(n_ > 0 ? n_ : 0).times(unknown_step_passes));
     rounding();
   }
@@ -322,6 +323,19 @@ class QuantizeCounter {
       stage.bytes = weights + (fits ? 8 * weights / count(group_of(spec, inputs_of(kind))) : 0);
       everyone("rounding", after);
     }
+  }
+
+  // Gram matrices and eigenvectors in float64, of the smaller side; L2QER: and the unscaled error's
+  // eigenvalues.
+  void lqer(bool scaled) {
+    if (scaled) by_sequences("forward", visit({all_subsets.begin(), all_subsets.end()}, n_));
+    Work work;
+    for (const LinearShape& linear : linears_) {
+      const double side = count(std::min(linear.outputs, linear.inputs)),
+                   all = side + count(std::max(linear.outputs, linear.inputs));
+      work.add(Kernel::factor, (scaled ? 1.6 : 1.0) * side * side * (4 * all + 5 * side));
+    }
+    by_pieces("low rank", work, static_cast<int64_t>(linears_.size())).exchange = Exchange::gather;
   }
 
   void signround(const Json& options) {

@@ -73,9 +73,11 @@ TEST(Team, OneMembersErrorReachesAll) {
 // Codes, grids, changed weights and norms: what a quantized block is.
 std::vector<at::Tensor> content(DecoderBlock& block) {
   std::vector<at::Tensor> tensors = {block.input_norm_D, block.post_norm_D};
-  for (const Linear* linear : block.linears())
+  for (const Linear* linear : block.linears()) {
     tensors.insert(tensors.end(), {linear->quantized->codes_OI, linear->quantized->grid.scale_OG,
                                    linear->quantized->grid.zero_OG, linear->weight_OI});
+    if (linear->low_rank) tensors.insert(tensors.end(), {linear->low_rank->a_IK, linear->low_rank->b_KO});
+  }
   return tensors;
 }
 
@@ -98,7 +100,9 @@ TEST(Team, AnyNumberOfRanksGivesTheSameBits) {
       {{"preset", "awq"},
        {"awq_scale", {{"duo", true}, {"samples", 5}, {"gqa", "group"}}},
        {"awq_clip", {{"tokens", 0}}}},
-      {{"steps", {"awq_scale", "awq_clip", "gptq"}}}};
+      {{"steps", {"awq_scale", "awq_clip", "gptq"}}},
+      {{"preset", "l2qer"}, {"l2qer", {{"rank", 4}}}},
+      {{"steps", {"gptq", "lqer"}}}};
   for (const Json& json : methods) {
     const Method method = method_from_json(json, "method");
     test::RandomBlock alone(shape, 1, sequences);

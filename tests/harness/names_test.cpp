@@ -13,9 +13,9 @@ namespace {
 using ::testing::ElementsAre;
 
 TEST(Names, OfStepsMethodsPresetsFormatsAndFamilies) {
-  EXPECT_THAT(StepRegistry::get().names(),
-              ElementsAre("awq_clip", "awq_scale", "gptq", "minmax", "mse", "rtn", "signround"));
-  EXPECT_THAT(MethodRegistry::get().names(), ElementsAre("awq", "gptq", "rtn", "signround"));
+  EXPECT_THAT(StepRegistry::get().names(), ElementsAre("awq_clip", "awq_scale", "gptq", "l2qer", "lqer",
+                                                       "minmax", "mse", "rtn", "signround"));
+  EXPECT_THAT(MethodRegistry::get().names(), ElementsAre("awq", "gptq", "l2qer", "lqer", "rtn", "signround"));
   EXPECT_THAT(CalibrationPresets::get().names(),
               ElementsAre("awq", "chat", "corpus_mix", "gptq", "lqer", "random_windows", "shuffled_tokens",
                           "signround", "truncated_documents", "windows"));
