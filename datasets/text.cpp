@@ -87,10 +87,6 @@ std::string read_text(const std::string& path) {
   return text;
 }
 
-std::vector<JsonDocument> read_jsonl(const std::string& path) {
-  return parse_jsonl(read_unpacked(path), path);
-}
-
 std::vector<JsonDocument> parse_jsonl(std::string_view text, const std::string& path) {
   std::vector<JsonDocument> documents;
   int line = 0;

@@ -20,7 +20,6 @@ struct JsonDocument {
 // One JSON object a line, blank lines skipped. Throws UserError with file and line: not UTF-8 (with the field
 // where it can be told), not JSON, not an object, nested deeper than 100 levels (what reads the value later
 // may be recursive).
-std::vector<JsonDocument> read_jsonl(const std::string& path);
 std::vector<JsonDocument> parse_jsonl(std::string_view text, const std::string& path);  // path: for messages
 
 }  // namespace ptq

@@ -71,4 +71,11 @@ std::string Answers::text(const std::vector<int32_t>& generated) const {
   return text;
 }
 
+std::vector<DocumentText> GenerativeTask::texts(const std::vector<Score>& scores) const {
+  std::vector<DocumentText> result;
+  for (size_t i = 0; i < scores.size(); ++i)
+    result.push_back({static_cast<int64_t>(i), "output", answers_.text(scores[i].generated)});
+  return result;
+}
+
 }  // namespace ptq

@@ -7,7 +7,9 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "evaluators/request_builder.h"
@@ -36,6 +38,24 @@ class Answers {
   std::vector<Stop> stops_;
   std::vector<int32_t> end_ids_;
   int64_t most_tokens_, longest_context_;
+};
+
+// A task whose documents are prompts that the model continues.
+class GenerativeTask : public Task {
+ public:
+  std::vector<Request> requests() const override { return requests_; }
+  std::string token_digest() const override { return digest_requests(requests_); }
+  std::optional<Generation> generation() const override { return answers_.generation(); }
+  // The answer of each document as "output".
+  std::vector<DocumentText> texts(const std::vector<Score>& scores) const override;
+
+ protected:
+  GenerativeTask(const TaskInput& input, std::vector<std::string> stops, int64_t usual_most)
+      : answers_(input, std::move(stops), usual_most) {}
+
+  Answers answers_;
+  RequestCounts counts_;
+  std::vector<Request> requests_;
 };
 
 }  // namespace ptq

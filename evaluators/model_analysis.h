@@ -1,11 +1,12 @@
 // What quantization does inside a model, as LLMC (Gong et al. 2024) looks at it:
-//   kurtosis        K = mean of ((x - mean) / sigma)^4 over a whole tensor (footnote 3); 3 for a normal
-//                   distribution, more with outliers: of each linear's weight and input
-//   cosine          of the outputs of the original and of the quantized layer (tables 2 and 7): each
-//   sequence's
-//                   output as one vector, mean over sequences; of each linear and of each block
+//
+//   kurtosis        K = mean of ((x - mean) / sigma)^4 over a whole tensor (footnote 3); 3 for a
+//                   normal distribution, more with outliers: of each linear's weight and input
+//   cosine          of the outputs of the original and of the quantized layer (tables 2 and 7):
+//                   each sequence's output as one vector, mean over sequences; of linears and blocks
 //   relative error  ||Y' - Y|| / ||Y|| over all sequences; of linears' and blocks' outputs
 //   column error    ||W'_:j - W_:j|| / ||W_:j|| of column j of a linear's weight (figure 5)
+//
 // Each model runs on its own stream: errors of earlier blocks are in later ones' inputs. Float64 sums; the
 // bits depend on the number of threads only as the forward pass does.
 #pragma once

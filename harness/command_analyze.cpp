@@ -102,10 +102,7 @@ Analyzed find_cell(const ModelOptions& o) {
   if (!quantization)
     throw UserError("cell " + row.key.substr(0, 12) +
                     " has no quantized model: it is full precision, or its quantization failed");
-  YamlDocument document;
-  document.file = known["run"]["experiment"];
-  document.value = store->resolved_experiment(known["run"]["id"]);
-  const Experiment e = read_experiment(std::move(document), {});
+  const Experiment e = stored_experiment(*store, known);
   Analyzed result;
   for (const ModelSpec& model : e.models)
     if (model.path == row.cell["model"]) result.dir = model.dir;

@@ -64,7 +64,15 @@ int list() {
   return success;
 }
 
-// "4 bits: awq_scale + awq_clip + minmax + rtn"
+}  // namespace
+
+Experiment stored_experiment(const ResultStore& store, const Json& cell) {
+  YamlDocument document;
+  document.file = cell["run"]["experiment"];
+  document.value = store.resolved_experiment(cell["run"]["id"]);
+  return read_experiment(std::move(document), {});
+}
+
 std::string chain_text(const Json& cell) {
   if (cell["method"].is_null()) return full_precision_name;
   const Json& quantization = cell["quantization"];
@@ -78,6 +86,8 @@ std::string chain_text(const Json& cell) {
   }
   return text;
 }
+
+namespace {
 
 int show(const std::string& database, const std::string& key) {
   const auto store = ResultStore::open(database, ResultStore::Mode::read);

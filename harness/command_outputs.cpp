@@ -11,11 +11,8 @@ namespace {
 
 // What made the answers: the model and, when it is quantized, the bits and steps.
 std::string generator_name(const Json& cell) {
-  std::string name = cell["model"];
-  if (cell["method"].is_null()) return name;
-  name += " " + cell["quantization"]["weights"]["bits"].dump() + " bits";
-  for (const Json& step : cell["method"]["steps"]) name += " " + step["step"].get<std::string>();
-  return name;
+  const std::string model = cell["model"];
+  return cell["method"].is_null() ? model : model + " " + chain_text(cell);
 }
 
 int outputs(const std::string& database, const std::string& key, const std::string& generator) {

@@ -95,7 +95,7 @@ struct Verification {
   PreparedRunPtr prepared;
 };
 
-void find_cell(Verification& v, const std::string& database, const std::string& prefix) {
+void find_stored(Verification& v, const std::string& database, const std::string& prefix) {
   const auto store = ResultStore::open(database, ResultStore::Mode::read);
   const Json known = store->describe_cell(prefix);
   v.key = known["key"];
@@ -104,10 +104,7 @@ void find_cell(Verification& v, const std::string& database, const std::string& 
     throw UserError("cell " + v.key.substr(0, 12) + " failed: there is nothing to verify");
   if (const auto quantization = store->find_quantization(v.stored.quantize_key))
     v.stored_digest = quantization->artifact_digest;
-  YamlDocument document;
-  document.file = known["run"]["experiment"];
-  document.value = store->resolved_experiment(known["run"]["id"]);
-  v.experiment = read_experiment(std::move(document), {});
+  v.experiment = stored_experiment(*store, known);
 }
 
 // A run of the cell alone into a scratch database.
@@ -163,7 +160,7 @@ int compare(const Verification& v) {
 int verify(Communicator& comm, const std::string& database, const std::string& prefix) {
   Verification v;
   RankDevice device;
-  int code = on_root(comm, [&] { find_cell(v, database, prefix); });
+  int code = on_root(comm, [&] { find_stored(v, database, prefix); });
   if (code == success) code = on_device(comm, v.experiment.device, device);
   if (code != success) return code;
   const int nodes = count_nodes(comm);

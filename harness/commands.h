@@ -8,6 +8,8 @@
 
 #include "core/comm/communicator.h"
 #include "harness/device.h"
+#include "harness/experiment.h"
+#include "results/store.h"
 
 namespace ptq {
 
@@ -35,6 +37,11 @@ int only_on_root(Communicator& comm, const std::function<int()>& f);
 
 // choose_device() as a step of a command: 0, or the exit code, rank 0 having logged the error. Collective.
 int on_device(Communicator& comm, const std::string& asked, RankDevice& device);
+
+// The experiment of a stored cell's run (of describe_cell), as it was resolved then.
+Experiment stored_experiment(const ResultStore& store, const Json& cell);
+// "4 bits: awq_scale + awq_clip + minmax + rtn"; of a stored cell.
+std::string chain_text(const Json& cell);
 
 Command add_run(CLI::App& program);
 Command add_eval(CLI::App& program);

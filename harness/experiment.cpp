@@ -79,6 +79,14 @@ void read_models(const YamlDocument& document, const PathResolver& resolver, Exp
   }
 }
 
+std::string chat_template_of(const YamlMap& f, const std::string& usual) {
+  const std::string name = f.text("chat_template", usual);
+  const auto templates = chat_template_choices();
+  if (f.has("chat_template") && std::ranges::find(templates, name) == templates.end())
+    f.fail("chat_template", unknown_name_message("chat template", name, templates));
+  return name;
+}
+
 void read_calibration(const YamlDocument& document, const PathResolver& resolver, Experiment& e) {
   if (!document.value.contains("calibration")) return;
   for (const auto& [path, value] : elements(document, "calibration")) {
@@ -99,10 +107,7 @@ void read_calibration(const YamlDocument& document, const PathResolver& resolver
       f.fail("chat_template",
              "is not read by preset " + entry.spec.preset + ", whose documents are no conversations");
     if (preset.reads_chat) {
-      entry.spec.chat_template = f.text("chat_template", "auto");
-      const auto templates = chat_template_choices();
-      if (std::ranges::find(templates, entry.spec.chat_template) == templates.end())
-        f.fail("chat_template", unknown_name_message("chat template", entry.spec.chat_template, templates));
+      entry.spec.chat_template = chat_template_of(f, "auto");
     }
     entry.spec.path = resolver.corpus(f.path("corpus"), entry.corpus, entry.split);
     e.calibration.push_back(entry);
@@ -141,8 +146,9 @@ void read_evaluation(const YamlDocument& document, const PathResolver& resolver,
         if (f.has(key)) f.fail(key, "is not read by " + spec.task + ": " + reason);
     };
     if (task->is_text) {
-      refuse({"documents", "limit", "shots", "fewshot", "chat_template", "fewshot_as_multiturn", "max_tokens"},
-             "it scores windows of a text (corpus, window, stride, windows, protocol)");
+      refuse(
+          {"documents", "limit", "shots", "fewshot", "chat_template", "fewshot_as_multiturn", "max_tokens"},
+          "it scores windows of a text (corpus, window, stride, windows, protocol)");
       if (task->against_full_precision) refuse({"decode"}, "it reads windows in one pass");
       entry.source = f.text("corpus");
       entry.split = f.text("split", "test");
@@ -165,10 +171,7 @@ void read_evaluation(const YamlDocument& document, const PathResolver& resolver,
         entry.fewshot = f.text("fewshot");
         spec.fewshot_path = resolver.documents(f.path("fewshot"), entry.fewshot);
       }
-      spec.chat_template = f.text("chat_template", "");
-      const auto templates = chat_template_choices();
-      if (f.has("chat_template") && std::ranges::find(templates, spec.chat_template) == templates.end())
-        f.fail("chat_template", unknown_name_message("chat template", spec.chat_template, templates));
+      spec.chat_template = chat_template_of(f, "");
       if (f.has("fewshot_as_multiturn") && spec.chat_template.empty())
         f.fail("fewshot_as_multiturn", "is read with chat_template only");
       spec.fewshot_as_multiturn = f.boolean("fewshot_as_multiturn", true);

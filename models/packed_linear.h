@@ -2,13 +2,11 @@
 // without a dequantized copy, where such a kernel serves; else the weight in the compute dtype. For
 // measurements of speed and memory; figures of a table never come from it.
 //
-//   int4  at::_weight_int4pack_mm_for_cpu: whole numbers of 2 to 4 bits, adjacent columns in groups of a
-//   multiple
-//         of 32, outputs a multiple of 16
-//   int8  at::_weight_int8pack_mm: whole numbers of up to 8 bits with one scale a row and code - zero point
-//   in
-//         [-128, 127], inputs a multiple of 32 and outputs of 16 (with others the bfloat16 kernel of LibTorch
-//         2.13 reads beyond its arrays)
+//   int4  at::_weight_int4pack_mm_for_cpu: whole numbers of 2 to 4 bits, adjacent columns in
+//         groups of a multiple of 32, outputs a multiple of 16
+//   int8  at::_weight_int8pack_mm: whole numbers of up to 8 bits with one scale a row and
+//         code - zero point in [-128, 127], inputs a multiple of 32 and outputs of 16 (with
+//         others the bfloat16 kernel of LibTorch 2.13 reads beyond its arrays)
 //   dense at::linear and this program's tiles
 //
 // Scales and zero points are rounded to the compute dtype. Float32: the product of the dequantized weight

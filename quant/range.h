@@ -1,10 +1,12 @@
 // The grid between two ends: scale and zero point by a format's rule.
-//   whole numbers, symmetric:   s = max(max|w|, eps) / (2^(b-1) - 1),  z = 0        (full_symmetric_scale: /
-//   ((2^b - 1) / 2))
-//                  asymmetric:  s = max(max w - min w, eps) / (2^b - 1),  z = clamp(-round_half_even(min w /
-//                  s), 0, 2^b - 1)
+//
+//   whole numbers, symmetric:   s = max(max|w|, eps) / (2^(b-1) - 1),  z = 0
+//                               (full_symmetric_scale: / ((2^b - 1) / 2))
+//                  asymmetric:  s = max(max w - min w, eps) / (2^b - 1),
+//                               z = clamp(-round_half_even(min w / s), 0, 2^b - 1)
 //   floating-point elements:    s = max(max|w|, eps) / greatest element
-//   scales that are a power of two, or e4m3 numbers under a tensor's scale: quant/formats/
+//
+// Scales that are a power of two, or e4m3 numbers under a tensor's scale: quant/formats/
 #pragma once
 
 #include <ATen/ATen.h>

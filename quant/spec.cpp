@@ -184,9 +184,7 @@ const WeightSpec& QuantSpec::weights_of(const std::string& linear, int64_t block
 ActivationSpec QuantSpec::activations_of(const std::string& linear, int64_t block) const {
   ActivationSpec spec = activations;
   for (auto rule = layers.rbegin(); rule != layers.rend(); ++rule) {
-    if (rule->activation_bits == 0 || block < rule->first_block || block > rule->last_block ||
-        !matches_pattern(rule->match, linear))
-      continue;
+    if (rule->activation_bits == 0 || !rule->covers(linear, block)) continue;
     spec.bits = rule->activation_bits;
     break;
   }

@@ -10,8 +10,7 @@
 namespace ptq {
 
 // Digits as papers print them: two significant ones below 0.001, four decimals below 1, two below 1000, none below 100000,
-// else 1.2e+05. percent: times
-// 100, two decimals. "nan" and "inf" as such.
+// else 1.2e+05. percent: times 100, two decimals. "nan" and "inf" as such.
 std::string format_number(double value, bool percent);
 
 // How a renderer writes the parts of one cell.

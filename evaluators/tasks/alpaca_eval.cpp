@@ -2,6 +2,9 @@
 // them as it reads them. Fields: instruction, dataset. The instruction is the conversation's first message
 // under a chat template (evaluations say which), or all of the text without one. No judge is asked:
 // avg_length is the answers' mean length in code points, which AlpacaEval reports beside its win rates.
+#include <algorithm>
+#include <iterator>
+
 #include "evaluators/answers.h"
 #include "evaluators/fields.h"
 #include "evaluators/metrics.h"
@@ -30,9 +33,9 @@ std::vector<JsonDocument> documents_of(const EvaluationSpec& spec) {
   return result;
 }
 
-class AlpacaEval : public Task {
+class AlpacaEval : public GenerativeTask {
  public:
-  explicit AlpacaEval(const TaskInput& input) : answers_(input, {}, kMostTokens) {
+  explicit AlpacaEval(const TaskInput& input) : GenerativeTask(input, {}, kMostTokens) {
     if (input.spec.shots > 0) throw UserError("alpaca_eval: shots are not read; allowed: 0");
     const Prompt prompt(input);
     RequestBuilder builder(input);
@@ -48,10 +51,6 @@ class AlpacaEval : public Task {
     counts_ = builder.finish();
   }
 
-  std::vector<Request> requests() const override { return requests_; }
-  std::string token_digest() const override { return digest_requests(requests_); }
-  std::optional<Generation> generation() const override { return answers_.generation(); }
-
   std::vector<Metric> metrics(const std::vector<Score>& scores) const override {
     check_scores(scores, requests_.size());
     std::vector<double> lengths;
@@ -64,15 +63,11 @@ class AlpacaEval : public Task {
 
   std::vector<DocumentText> texts(const std::vector<Score>& scores) const override {
     std::vector<DocumentText> result = texts_;
-    for (size_t i = 0; i < scores.size(); ++i)
-      result.push_back({static_cast<int64_t>(i), "output", answers_.text(scores[i].generated)});
+    std::ranges::move(GenerativeTask::texts(scores), std::back_inserter(result));
     return result;
   }
 
  private:
-  Answers answers_;
-  RequestCounts counts_;
-  std::vector<Request> requests_;
   std::vector<DocumentText> texts_;  // instruction and dataset of each
 };
 

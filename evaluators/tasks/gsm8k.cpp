@@ -72,9 +72,10 @@ Example parse(const JsonDocument& document) {
   return {"Question: " + fields.text("question") + "\nAnswer:", fields.text("answer")};
 }
 
-class Gsm8k : public Task {
+class Gsm8k : public GenerativeTask {
  public:
-  explicit Gsm8k(const TaskInput& input) : answers_(input, {"Question:", "</s>", "<|im_end|>"}, kMostTokens) {
+  explicit Gsm8k(const TaskInput& input)
+      : GenerativeTask(input, {"Question:", "</s>", "<|im_end|>"}, kMostTokens) {
     TaskDocuments documents = read_documents(input.spec);
     Shots shots(input.spec, ShotOrder::random, std::move(documents.pool), parse);
     const Prompt prompt(input);
@@ -87,10 +88,6 @@ class Gsm8k : public Task {
     }
     counts_ = builder.finish();
   }
-
-  std::vector<Request> requests() const override { return requests_; }
-  std::string token_digest() const override { return digest_requests(requests_); }
-  std::optional<Generation> generation() const override { return answers_.generation(); }
 
   std::vector<Metric> metrics(const std::vector<Score>& scores) const override {
     check_scores(scores, requests_.size());
@@ -106,17 +103,7 @@ class Gsm8k : public Task {
     return result;
   }
 
-  std::vector<DocumentText> texts(const std::vector<Score>& scores) const override {
-    std::vector<DocumentText> result;
-    for (size_t i = 0; i < scores.size(); ++i)
-      result.push_back({static_cast<int64_t>(i), "output", answers_.text(scores[i].generated)});
-    return result;
-  }
-
  private:
-  Answers answers_;
-  RequestCounts counts_;
-  std::vector<Request> requests_;
   std::vector<std::string> gold_;
 };
 

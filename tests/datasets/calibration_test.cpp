@@ -8,6 +8,7 @@
 #include "core/error.h"
 #include "core/rng.h"
 #include "datasets/calibration_preset.h"
+#include "datasets/rows.h"
 #include "datasets/text.h"
 #include "tests/support/paths.h"
 
@@ -125,7 +126,7 @@ TEST_F(Calibration, JsonLinesAreReadAsDocuments) {
   const std::string corpus = test::shared_path("data/c4/validation_1000.jsonl");
   PTQ_NEEDS_FILE(corpus);
   spec_.path = corpus;
-  const auto first = read_jsonl(corpus).front().value["text"].get<std::string>();
+  const auto first = read_rows(corpus).front().value["text"].get<std::string>();
   const auto ids = tokenizer_->encode(first, false);
   const auto set = make_calibration_set(spec_, *tokenizer_, 0);
   EXPECT_EQ(set.ids_NT[0], std::vector<int32_t>(ids.begin(), ids.begin() + 16));

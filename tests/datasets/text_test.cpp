@@ -7,6 +7,7 @@
 
 #include "core/error.h"
 #include "datasets/corpus.h"
+#include "datasets/rows.h"
 
 namespace ptq {
 namespace {
@@ -66,18 +67,18 @@ TEST_F(Text, MissingFilesAndFoldersAreRefused) {
 
 TEST_F(Jsonl, LinesAreCountedFromOneAndBlankOnesSkipped) {
   const auto documents =
-      read_jsonl(write("a.jsonl", "{\"a\": 1}\n\n  \r\n{\"a\": \"\xC3\xA9\"}\r\n{\"a\": 3}"));
+      read_rows(write("a.jsonl", "{\"a\": 1}\n\n  \r\n{\"a\": \"\xC3\xA9\"}\r\n{\"a\": 3}"));
   ASSERT_EQ(documents.size(), 3u);
   EXPECT_EQ(documents[0].line, 1);
   EXPECT_EQ(documents[1].line, 4);
   EXPECT_EQ(documents[1].value["a"], "\xC3\xA9");
   EXPECT_EQ(documents[2].line, 5);
-  EXPECT_TRUE(read_jsonl(write("b.jsonl", "")).empty());
+  EXPECT_TRUE(read_rows(write("b.jsonl", "")).empty());
 }
 
 TEST_F(Jsonl, BadLinesAreNamed) {
   const auto error = [&](const std::string& second) {
-    return message([&] { read_jsonl(write("a.jsonl", "{}\n" + second + "\n{}\n")); });
+    return message([&] { read_rows(write("a.jsonl", "{}\n" + second + "\n{}\n")); });
   };
   EXPECT_THAT(error("{\"a\": }"), HasSubstr("a.jsonl:2: not JSON: column 7"));
   EXPECT_THAT(error("{\"a\": 1} x"), HasSubstr("a.jsonl:2: not JSON"));
@@ -91,16 +92,16 @@ TEST_F(Jsonl, DeepNestingIsRefusedBeforeItIsParsed) {
   const auto nested = [](size_t depth) {
     return "{\"a\": " + std::string(depth, '[') + std::string(depth, ']') + "}";
   };
-  EXPECT_EQ(read_jsonl(write("a.jsonl", nested(99))).size(), 1u);
-  EXPECT_THAT(message([&] { read_jsonl(write("a.jsonl", nested(1000000))); }),
+  EXPECT_EQ(read_rows(write("a.jsonl", nested(99))).size(), 1u);
+  EXPECT_THAT(message([&] { read_rows(write("a.jsonl", nested(1000000))); }),
               HasSubstr("a.jsonl:1: JSON nested 1000001 levels deep; at most 100"));
   // Brackets in strings do not count.
-  EXPECT_EQ(read_jsonl(write("a.jsonl", "{\"a\": \"" + std::string(500, '[') + "\\\"[\"}")).size(), 1u);
+  EXPECT_EQ(read_rows(write("a.jsonl", "{\"a\": \"" + std::string(500, '[') + "\\\"[\"}")).size(), 1u);
 }
 
 TEST_F(Jsonl, LinesOfManyMegabytesAreRead) {
   const std::string text(8 << 20, 'x');
-  const auto documents = read_jsonl(write("a.jsonl", "{\"text\": \"" + text + "\"}\n"));
+  const auto documents = read_rows(write("a.jsonl", "{\"text\": \"" + text + "\"}\n"));
   ASSERT_EQ(documents.size(), 1u);
   EXPECT_EQ(documents[0].value["text"].get_ref<const std::string&>().size(), text.size());
 }
@@ -133,7 +134,7 @@ TEST_F(Gzip, FilesAreReadAsWhatTheyHold) {
   EXPECT_EQ(read_text(write("a.txt.gz", kGreeting)), "Grüße, 1\n");
   EXPECT_EQ(read_text(write("a.txt", kGreeting)), "Grüße, 1\n");  // by the bytes, not by the name
   EXPECT_EQ(read_text(write("b.gz", kGreeting + kTwo)), "Grüße, 1\n{\"text\": \"two\"}\n");  // members follow
-  EXPECT_EQ(read_jsonl(write("a.jsonl.gz", kTwo + kTwo)).at(1).line, 2);
+  EXPECT_EQ(read_rows(write("a.jsonl.gz", kTwo + kTwo)).at(1).line, 2);
   for (const char* name : {"a.jsonl.gz", "a.json.gz", "a.json"})
     EXPECT_EQ(read_corpus(write(name, kTwo + kTwo)), "two\n\ntwo") << name;
 }

@@ -8,6 +8,7 @@
 #include <set>
 
 #include "core/json.h"
+#include "datasets/rows.h"
 #include "datasets/text.h"
 #include "evaluators/chat_template.h"
 #include "evaluators/request_builder.h"
@@ -136,7 +137,7 @@ class SharedData : public ::testing::TestWithParam<std::string> {
     if (path.ends_with(".txt"))
       for (const Json& page : wikitext_pages(path)) out << page.dump() << "\n";
     else
-      for (const JsonDocument& document : read_jsonl(path))
+      for (const JsonDocument& document : read_rows(path))
         out << derived(task, document.value).dump() << "\n";
     return derived_;
   }

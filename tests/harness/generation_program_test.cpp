@@ -98,7 +98,7 @@ TEST_F(GenerationProgram, AnswersAreEqualAtEveryRankCountAndWrittenOut) {
     ASSERT_EQ(list.size(), 10u);
     EXPECT_EQ(list[3]["instruction"], "Say 3");
     EXPECT_EQ(list[3]["dataset"], "hand");
-    EXPECT_EQ(list[3]["generator"], cell.cell["method"].is_null() ? "model" : "model 4 bits minmax rtn");
+    EXPECT_EQ(list[3]["generator"], cell.cell["method"].is_null() ? "model" : "model 4 bits: minmax + rtn");
     EXPECT_EQ(list[3].size(), 4u);
   }
   EXPECT_GT(whole, 1);
