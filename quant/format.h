@@ -37,6 +37,7 @@ struct NumberFormat {
 using FormatRegistry = Registry<NumberFormat>;  // quant/formats/, one file a family
 
 // "none", full precision, is none of them.
+inline const std::string no_format = "none";
 
 // Throws InternalError for a name that is not registered.
 const NumberFormat& number_format(const std::string& name);

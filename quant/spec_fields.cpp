@@ -90,9 +90,9 @@ void SpecFields::forbid(const std::vector<std::string>& names, const std::string
 NumberFields number_fields(const SpecFields& fields, const NumberFields& defaults) {
   NumberFields number = defaults;
   std::vector<std::string> names = FormatRegistry::get().names();
-  names.push_back("none");
+  names.push_back(no_format);
   number.format = fields.choice("format", "int", names, "number format");
-  if (number.format == "none") return number;
+  if (number.format == no_format) return number;
   const NumberFormat& format = number_format(number.format);
   if (number.format != "int") number.bits = format.default_bits;
   if (format.least_bits == format.most_bits) {
