@@ -1,11 +1,13 @@
 #include "algorithms/activation_ranges.h"
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <limits>
 
 #include "algorithms/statistics.h"
 #include "core/error.h"
+#include "models/whole_columns.h"
 #include "quant/activation.h"
 
 namespace ptq {
@@ -32,13 +34,30 @@ class RangeFinder {
   RangeFinder(const BlockTask& task, const ActivationSpec& spec)
       : task_(task),
         spec_(spec),
-        by_channel_(spec.granularity == Granularity::channel),
-        parts_(share_of(task)) {
+        by_channel_(spec.granularity != Granularity::tensor),
+        parts_(share_of(task)),
+        asked_(task.spec) {
+    asked_.activations = spec;
+    for (const SubsetKind kind : all_subsets) whole_[index(kind)] = whole_columns(task.block, kind);
     for (const SubsetKind kind : all_subsets)
       columns_[index(kind)] = by_channel_ ? task.block.subset(kind)[0]->weight_OI.size(1) : 1;
   }
 
   std::map<SubsetKind, FixedRange> run() {
+    std::map<SubsetKind, FixedRange> result = ranges();
+    if (spec_.granularity == Granularity::cluster)
+      for (auto& [kind, range] : result) range = clustered(range, spec_.clusters);
+    return result;
+  }
+
+ private:
+  static size_t index(SubsetKind kind) { return static_cast<size_t>(kind); }
+  // The spec with the bits of this subset's input.
+  ActivationSpec spec_of(SubsetKind kind) const {
+    return asked_.activations_of(task_.block.subset(kind).front()->name, task_.block.index);
+  }
+
+  std::map<SubsetKind, FixedRange> ranges() {
     find_extremes();
     std::map<SubsetKind, FixedRange> result;
     for (const SubsetKind kind : all_subsets) result[kind] = of_extremes(extremes_[index(kind)]);
@@ -47,16 +66,17 @@ class RangeFinder {
     for (const SubsetKind kind : all_subsets) {
       FixedRange& range = result[kind];
       range = spec_.range == "percentile" ? percentile(counts_[index(kind)], greatest_[index(kind)])
-                                          : least_error(counts_[index(kind)], greatest_[index(kind)], range);
+                                          : least_error(kind, range);
     }
     return result;
   }
 
- private:
-  static size_t index(SubsetKind kind) { return static_cast<size_t>(kind); }
-
   void visit(const SubsetVisitor& visitor) const {
-    visit_subset_inputs(task_.block, task_.inputs_TD, task_.context, all_subsets, parts_, visitor,
+    const auto visit_rounded = [&](size_t part, SubsetKind kind, size_t n, const at::Tensor& x_TI) {
+      const at::Tensor& whole_C = whole_[index(kind)];
+      visitor(part, kind, n, whole_C.defined() ? x_TI.index_fill(1, whole_C, 0) : x_TI);
+    };
+    visit_subset_inputs(task_.block, task_.inputs_TD, task_.context, all_subsets, parts_, visit_rounded,
                         task_.heartbeat);
   }
 
@@ -144,8 +164,9 @@ class RangeFinder {
     return {at_edge(bins - edge(counts_GB.flip({1}), share)), at_edge(edge(counts_GB, share))};
   }
 
-  FixedRange least_error(const at::Tensor& counts_GB, const at::Tensor& greatest_1G,
-                         const FixedRange& whole) const {
+  FixedRange least_error(SubsetKind kind, const FixedRange& whole) const {
+    const at::Tensor &counts_GB = counts_[index(kind)], &greatest_1G = greatest_[index(kind)];
+    const ActivationSpec spec = spec_of(kind);
     const int64_t bins = counts_GB.size(1);
     const at::Tensor middle_B =
         at::arange(bins, at::kDouble).add(0.5).mul(2.0 / static_cast<double>(bins)).sub(1.0);
@@ -156,7 +177,7 @@ class RangeFinder {
                least = at::full_like(low, std::numeric_limits<double>::infinity(), at::kDouble);
     for (int64_t i = 0; i < shrinks; ++i) {
       const double p = 1.0 - static_cast<double>(i) / shrink_steps;
-      QuantGrid grid = fixed_grid(spec_, (low * p).t(), (high * p).t());
+      QuantGrid grid = fixed_grid(spec, (low * p).t(), (high * p).t());
       grid.group_of_column_I = at::zeros({bins}, at::kLong);
       const at::Tensor error_GB = fake_quantize(value_GB, grid).sub(value_GB).to(at::kDouble).square();
       const at::Tensor error = error_GB.mul(weight_GB).sum(1).unsqueeze(0), better = error < least;
@@ -170,6 +191,8 @@ class RangeFinder {
   const ActivationSpec& spec_;
   bool by_channel_;
   SequenceParts parts_;
+  QuantSpec asked_;
+  std::array<at::Tensor, 4> whole_;
   ByKind columns_{};
   std::array<Extremes, 4> extremes_;
   std::array<at::Tensor, 4> greatest_, counts_;
@@ -182,10 +205,79 @@ std::map<SubsetKind, FixedRange> fixed_ranges(const BlockTask& task, const Activ
   return RangeFinder(task, spec).run();
 }
 
+FixedRange clustered(const FixedRange& channels, int64_t clusters) {
+  const int64_t count = channels.low_1G.numel();
+  if (count <= clusters) return channels;
+  struct Point {
+    double low, high;
+    double distance(const Point& other) const {
+      return (low - other.low) * (low - other.low) + (high - other.high) * (high - other.high);
+    }
+  };
+  const at::Tensor low_C = channels.low_1G.cpu().flatten().to(at::kDouble),
+                   high_C = channels.high_1G.cpu().flatten().to(at::kDouble);
+  std::vector<Point> points;
+  for (int64_t c = 0; c < count; ++c)
+    points.push_back({low_C.const_data_ptr<double>()[c], high_C.const_data_ptr<double>()[c]});
+
+  const auto widest = std::max_element(points.begin(), points.end(), [](const Point& a, const Point& b) {
+    return a.high - a.low < b.high - b.low;
+  });
+  std::vector<Point> centres = {*widest};
+  std::vector<double> nearest(points.size(), std::numeric_limits<double>::infinity());
+  while (static_cast<int64_t>(centres.size()) < clusters) {
+    for (size_t c = 0; c < points.size(); ++c)
+      nearest[c] = std::min(nearest[c], points[c].distance(centres.back()));
+    const auto farthest = std::max_element(nearest.begin(), nearest.end());
+    if (*farthest == 0) break;
+    centres.push_back(points[static_cast<size_t>(farthest - nearest.begin())]);
+  }
+
+  std::vector<size_t> cluster_of(points.size(), 0);
+  for (int round = 0; round < 100; ++round) {
+    bool moved = round == 0;
+    for (size_t c = 0; c < points.size(); ++c) {
+      size_t best = 0;
+      for (size_t k = 1; k < centres.size(); ++k)
+        if (points[c].distance(centres[k]) < points[c].distance(centres[best])) best = k;
+      moved = moved || best != cluster_of[c];
+      cluster_of[c] = best;
+    }
+    if (!moved) break;
+    std::vector<Point> sums(centres.size(), {0, 0});
+    std::vector<double> members(centres.size(), 0);
+    for (size_t c = 0; c < points.size(); ++c) {
+      sums[cluster_of[c]].low += points[c].low;
+      sums[cluster_of[c]].high += points[c].high;
+      members[cluster_of[c]] += 1;
+    }
+    for (size_t k = 0; k < centres.size(); ++k)
+      if (members[k] > 0) centres[k] = {sums[k].low / members[k], sums[k].high / members[k]};
+  }
+
+  std::vector<Point> around(
+      centres.size(), {std::numeric_limits<double>::infinity(), -std::numeric_limits<double>::infinity()});
+  for (size_t c = 0; c < points.size(); ++c) {
+    Point& range = around[cluster_of[c]];
+    range = {std::min(range.low, points[c].low), std::max(range.high, points[c].high)};
+  }
+  at::Tensor low_1C = at::empty({1, count}, at::kFloat), high_1C = at::empty({1, count}, at::kFloat);
+  for (size_t c = 0; c < points.size(); ++c) {
+    low_1C.mutable_data_ptr<float>()[c] = static_cast<float>(around[cluster_of[c]].low);
+    high_1C.mutable_data_ptr<float>()[c] = static_cast<float>(around[cluster_of[c]].high);
+  }
+  const at::Device device = channels.low_1G.device();
+  return {low_1C.to(device), high_1C.to(device)};
+}
+
 std::map<std::string, at::Tensor> fixed_range_tensors(const BlockTask& task, const ActivationSpec& spec) {
   std::map<std::string, at::Tensor> tensors;
+  QuantSpec asked = task.spec;
+  asked.activations = spec;
   for (const auto& [kind, range] : fixed_ranges(task, spec)) {
-    const QuantGrid grid = fixed_grid(spec, range.low_1G, range.high_1G);
+    const std::string& linear = task.block.subset(kind).front()->name;
+    const QuantGrid grid =
+        fixed_grid(asked.activations_of(linear, task.block.index), range.low_1G, range.high_1G);
     tensors[input_scale_name(task.block.index, kind)] = grid.scale_OG;
     tensors[input_zero_name(task.block.index, kind)] = grid.zero_OG;
   }

@@ -8,6 +8,8 @@
 #include "algorithms/ranges.h"
 #include "algorithms/scale_fold.h"
 #include "algorithms/statistics.h"
+#include "algorithms/subset_option.h"
+#include "algorithms/transform_losses.h"
 #include "core/error.h"
 #include "models/linear_tiles.h"
 
@@ -69,73 +71,44 @@ at::Tensor rounded(const Linear& linear, const at::Tensor& scale_1I, const Weigh
   return fake_quantize(scaled_OI, minmax_grid(scaled_OI, spec, range, linear.name)).div_(scale_1I);
 }
 
-double squared_error(const at::Tensor& a, const at::Tensor& b) {
-  return (a - b).square_().sum().item<double>();
-}
-
-// The losses of all candidates, for one subset of one block. Computes with a copy: the task's block stays as
+// The losses of all candidates, for one subset of one block. Computes with copies: the task's block stays as
 // it is. Through the block, each member sums over its sequences; through one linear, each does some
 // candidates.
 class Losses {
  public:
   Losses(const BlockTask& task, SubsetKind kind, const SubsetActivations& activations,
          const RangeOptions& range)
-      : task_(task), kind_(kind), activations_(activations), range_(range), trial_(task.block) {}
+      : task_(task), kind_(kind), activations_(activations), range_(range) {}
 
   std::vector<double> operator()(const std::vector<at::Tensor>& scales) {
     return through_block(kind_) ? block_losses(scales) : linear_losses(scales);
   }
 
  private:
-  void round_with(const at::Tensor& scale_C) {
+  void round_with(const at::Tensor& scale_C, DecoderBlock& trial) const {
     const at::Tensor scale_1I = column_scale_I(task_.block, kind_, scale_C).unsqueeze(0);
-    const std::vector<Linear*> originals = task_.block.subset(kind_), trials = trial_.subset(kind_);
+    const std::vector<Linear*> originals = task_.block.subset(kind_), trials = trial.subset(kind_);
     for (size_t i = 0; i < trials.size(); ++i)
       trials[i]->weight_OI = rounded(*originals[i], scale_1I, weights_of(task_, *originals[i]), range_);
   }
 
-  at::Tensor output(const at::Tensor& x_TI) const {
-    const at::Tensor x_BTI = x_TI.unsqueeze(0);
-    return kind_ == SubsetKind::qkv ? trial_.attention(x_BTI, task_.context)
-                                    : trial_.mlp(x_BTI, task_.context);
-  }
-
   std::vector<double> block_losses(const std::vector<at::Tensor>& scales) {
-    const std::vector<at::Tensor>& inputs_TI = activations_.inputs_TI;
-    const Share& share = activations_.share;
-    std::vector<at::Tensor> outputs_TD(inputs_TI.size());  // full precision, by sequence
-    const SequenceParts parts(share);
-    parts.run([&](size_t, size_t n) { outputs_TD[n] = kept(task_, output(inputs_TI[n])); }, {});
-    const auto count = static_cast<int64_t>(scales.size()), held = static_cast<int64_t>(inputs_TI.size());
-    const at::Tensor errors_NC = at::zeros({held, count}, at::kDouble);
-    for (int64_t c = 0; c < count; ++c) {
-      round_with(scales[static_cast<size_t>(c)]);
-      auto* const errors = errors_NC.mutable_data_ptr<double>();
-      parts.run(
-          [&](size_t, size_t n) {
-            errors[static_cast<int64_t>(n) * count + c] = squared_error(output(inputs_TI[n]), outputs_TD[n]);
-          },
-          task_.heartbeat);
-    }
-    ShardTree tree;
-    for (int64_t n = 0; n < held; n += share.shard)
-      tree.add((share.first + n) / share.shard,
-               {.sums = {errors_NC.slice(0, n, std::min(held, n + share.shard)).sum(0)}, .maxima = {}});
-    const at::Tensor sum_C = task_.team.sum(std::move(tree)).sums.at(0);
-    std::vector<double> losses;
-    for (int64_t c = 0; c < count; ++c)
-      losses.push_back(sum_C[c].item<double>() / static_cast<double>(activations_.statistics.tokens *
-                                                                     task_.block.input_norm_D.size(0)));
-    return losses;
+    const auto round = [&](int64_t c, DecoderBlock& trial) {
+      round_with(scales[static_cast<size_t>(c)], trial);
+      return nullptr;
+    };
+    return transform_losses(task_, kind_, activations_.share, activations_.inputs_TI,
+                            static_cast<int64_t>(scales.size()), round);
   }
 
   std::vector<double> linear_losses(const std::vector<at::Tensor>& scales) {
     const int members = task_.team.size();
+    DecoderBlock trial = task_.block;
     std::vector<double> mine;
     for (size_t c = static_cast<size_t>(task_.team.rank()); c < scales.size();
          c += static_cast<size_t>(members)) {
-      round_with(scales[c]);
-      mine.push_back(linear_loss(*task_.block.subset(kind_)[0], *trial_.subset(kind_)[0]));
+      round_with(scales[c], trial);
+      mine.push_back(linear_loss(*task_.block.subset(kind_)[0], *trial.subset(kind_)[0]));
     }
     const auto all = task_.team.all_gather({at::tensor(mine, at::kDouble)});
     std::vector<double> losses;
@@ -156,7 +129,6 @@ class Losses {
   SubsetKind kind_;
   const SubsetActivations& activations_;
   const RangeOptions& range_;
-  DecoderBlock trial_;
 };
 
 // Mean over the columns that share a channel of what precedes the subset: more than one only for o with
@@ -270,15 +242,6 @@ namespace {
   throw UserError({"", 0, where_key + "." + option}, why);
 }
 
-SubsetKind subset_of(const std::string& name, const std::string& where_key) {
-  std::vector<std::string> names;
-  for (const SubsetKind kind : all_subsets) {
-    if (name == subset_name(kind)) return kind;
-    names.push_back(subset_name(kind));
-  }
-  refuse(where_key, "subsets", unknown_name_message("subset", name, names));
-}
-
 class AwqScaleStep : public Step {
  public:
   explicit AwqScaleStep(const AwqScaleOptions& options) : options_(options) {}
@@ -298,17 +261,12 @@ std::unique_ptr<Step> make(const Json& options, const std::string& where_key) {
   result.duo = options.at("duo").get<bool>();
   result.samples = options.at("samples").get<int64_t>();
   result.range = range_options_from_json(options, where_key);
-  result.subsets.clear();
-  for (const Json& name : options.at("subsets")) {
-    if (!name.is_string()) refuse(where_key, "subsets", "a list of names of subsets is needed");
-    result.subsets.push_back(subset_of(name.get<std::string>(), where_key));
-  }
+  result.subsets = subsets_option(options, where_key);
   const std::string gqa = options.at("gqa").get<std::string>();
   if (gqa != "skip" && gqa != "group")
     refuse(where_key, "gqa", unknown_name_message("choice", gqa, {"skip", "group"}));
   result.gqa = gqa == "group" ? GqaScale::group : GqaScale::skip;
   if (result.grid < 2 || result.grid > 1000) refuse(where_key, "grid", "allowed: 2 to 1000");
-  if (result.subsets.empty()) refuse(where_key, "subsets", "empty; allowed: qkv, o, gate_up, down");
   if (result.samples < 0) refuse(where_key, "samples", "allowed: 0 (all) or more");
   return std::make_unique<AwqScaleStep>(result);
 }

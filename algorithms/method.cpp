@@ -201,6 +201,14 @@ void check_method_fits(const Method& method, const QuantSpec& spec, const Where&
   std::vector<WeightSpec> all = {spec.weights};
   for (const WeightRule& rule : spec.layers) all.push_back(rule.weights);
   const auto steps = method.make_steps();
+  if (spec.activations.outlier_threshold > 0)
+    for (size_t i = 0; i < steps.size(); ++i)
+      if (steps[i]->kind() == StepKind::transform || steps[i]->kind() == StepKind::sparsify)
+        throw UserError(where, "method '" + method.name +
+                                   "' cannot serve activations.outlier_threshold: outlier channels meet the "
+                                   "checkpoint's weights in full precision, and the step '" +
+                                   method.steps[i].step +
+                                   "' makes other ones; leave the pair out with exclude");
   for (const WeightSpec& weights : all)
     for (size_t i = 0; i < steps.size(); ++i)
       if (const std::string reason = steps[i]->refusal(weights); !reason.empty())

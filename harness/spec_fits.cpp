@@ -38,6 +38,17 @@ void check_spec_fits(const QuantSpec& spec, const ModelConfig& c, const Where& w
         refuse(e.message());
       }
     }
+  const std::vector<std::vector<const char*>> shared_inputs = {
+      {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"}, {"mlp.gate_proj", "mlp.up_proj"}};
+  for (int64_t block = 0; block < c.layers; ++block)
+    for (const auto& names : shared_inputs) {
+      const std::string prefix = "model.layers." + std::to_string(block) + ".";
+      for (const char* name : names)
+        if (spec.activations_of(prefix + name, block).bits !=
+            spec.activations_of(prefix + names[0], block).bits)
+          refuse("layers: " + prefix + name + " reads the input of " + names[0] +
+                 ", and their activation_bits differ");
+    }
   for (size_t r = 0; r < matched.size(); ++r)
     if (!matched[r])
       refuse("layers[" + std::to_string(r) +

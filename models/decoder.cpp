@@ -7,6 +7,7 @@
 #include "models/linear_tiles.h"
 #include "models/overlay.h"
 #include "models/rope.h"
+#include "models/whole_columns.h"
 #include "quant/activation.h"
 
 namespace ptq {
@@ -19,6 +20,15 @@ std::string layer_prefix(int64_t index) { return "model.layers." + std::to_strin
 // A weight goes to where its input is, once.
 void follow(at::Tensor& weight, const at::Tensor& input) {
   if (weight.device() != input.device()) weight = weight.to(input.device());
+}
+
+// The linear's input becomes [rounded, outliers] (quant/activation.h): outliers meet the weight in full precision, and no branch.
+void take_outliers(Linear& linear, const at::Tensor& full_OI) {
+  linear.weight_OI = at::cat({linear.weight_OI, full_OI}, 1);
+  if (!linear.low_rank) return;
+  const LowRank& branch = *linear.low_rank;
+  linear.low_rank = std::make_shared<const LowRank>(
+      LowRank{at::cat({branch.a_IK, at::zeros_like(branch.a_IK)}), branch.b_KO, branch.bits});
 }
 
 }  // namespace
@@ -104,21 +114,24 @@ DecoderBlock DecoderModel::load_block(int64_t index) const {
 
 void DecoderModel::set_running(DecoderBlock& block, const Overlay* overlay) const {
   block.kv_cache = running_.kv_cache;
-  const ActivationSpec& spec = running_.activations;
-  if (!spec.quantized()) return;
+  if (!running_.activations.quantized()) return;
   for (const SubsetKind kind : all_subsets) {
     bool wanted = !running_.weights.quantized();
     for (const Linear* linear : block.subset(kind)) wanted |= running_.weights_of(linear->name, block.index).quantized();
     if (!wanted) continue;
+    const ActivationSpec spec = running_.activations_of(block.subset(kind).front()->name, block.index);
+    const at::Tensor whole_C = whole_columns(block, kind);
     std::shared_ptr<const ActivationQuantizer>& quantizer = block.input_quantizers[size_t(kind)];
     if (!spec.fixed) {
-      quantizer = std::make_shared<const ActivationQuantizer>(spec);
+      quantizer = std::make_shared<const ActivationQuantizer>(spec, whole_C);
+      if (quantizer->splits_outliers())
+        for (Linear* linear : block.subset(kind)) take_outliers(*linear, load(linear->name + ".weight", overlay));
       continue;
     }
     const std::string scale = input_scale_name(block.index, kind), zero = input_zero_name(block.index, kind);
     if (!overlay || !overlay->tensors.count(scale) || !overlay->tensors.count(zero))
       throw UserError({"", 0, scale}, "is not in the quantized model, which was made without fixed ranges of activations");
-    quantizer = std::make_shared<const ActivationQuantizer>(spec, overlay->tensors.at(scale), overlay->tensors.at(zero));
+    quantizer = std::make_shared<const ActivationQuantizer>(spec, overlay->tensors.at(scale), overlay->tensors.at(zero), whole_C);
   }
 }
 

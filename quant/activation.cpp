@@ -28,14 +28,14 @@ at::Tensor fake_quantize_groups(const at::Tensor& x, int64_t group, const Weight
   return fake_quantize(x_RC, grid).view(x.sizes()).to(x.scalar_type());
 }
 
-ActivationQuantizer::ActivationQuantizer(const ActivationSpec& dynamic)
-    : spec_(dynamic), number_(row_spec(dynamic)) {
+ActivationQuantizer::ActivationQuantizer(const ActivationSpec& dynamic, const at::Tensor& whole_C)
+    : spec_(dynamic), number_(row_spec(dynamic)), whole_C_(whole_C) {
   PTQ_CHECK(dynamic.quantized() && !dynamic.fixed);
 }
 
 ActivationQuantizer::ActivationQuantizer(const ActivationSpec& spec, const at::Tensor& scale_1G,
-                                         const at::Tensor& zero_1G)
-    : spec_(spec), number_(row_spec(spec)) {
+                                         const at::Tensor& zero_1G, const at::Tensor& whole_C)
+    : spec_(spec), number_(row_spec(spec)), whole_C_(whole_C) {
   PTQ_CHECK(spec.quantized() && spec.fixed);
   fixed_ = fixed_grid(spec, at::zeros_like(scale_1G), at::ones_like(scale_1G));
   fixed_.scale_OG = scale_1G;
@@ -46,8 +46,36 @@ at::Tensor ActivationQuantizer::by_tensor(const at::Tensor& x_TI) const {
   return fake_quantize_groups(x_TI.reshape({1, -1}), x_TI.numel(), number_).view(x_TI.sizes());
 }
 
+at::Tensor ActivationQuantizer::outliers(const at::Tensor& x_BTI, std::span<const int64_t> sequences) const {
+  const at::Tensor large_BTI = x_BTI.abs().ge(spec_.outlier_threshold);
+  if (spec_.outliers_by_token) return large_BTI;
+  if (sequences.empty()) return large_BTI.any(1, /*keepdim=*/true).expand_as(large_BTI);
+  PTQ_CHECK_EQ(x_BTI.size(0), 1);
+  std::vector<at::Tensor> parts;
+  for (size_t i = 0; i < sequences.size(); ++i) {
+    const int64_t end = i + 1 < sequences.size() ? sequences[i + 1] : x_BTI.size(1);
+    const at::Tensor part_BTI = large_BTI.slice(1, sequences[i], end);
+    parts.push_back(part_BTI.any(1, true).expand_as(part_BTI));
+  }
+  return at::cat(parts, 1);
+}
+
 at::Tensor ActivationQuantizer::operator()(const at::Tensor& x_BTI,
                                            std::span<const int64_t> sequences) const {
+  if (!whole_C_.defined() && !splits_outliers()) return rounded(x_BTI, sequences);
+  const at::Tensor columns = whole_C_.defined() ? whole_C_.to(x_BTI.device()) : at::Tensor();
+  at::Tensor rest_BTI = columns.defined() ? x_BTI.index_fill(-1, columns, 0) : x_BTI, outliers_BTI;
+  if (splits_outliers()) {
+    const at::Tensor outlier_BTI = outliers(rest_BTI, sequences);
+    outliers_BTI = rest_BTI.masked_fill(outlier_BTI.logical_not(), 0);
+    rest_BTI = rest_BTI.masked_fill(outlier_BTI, 0);
+  }
+  at::Tensor result_BTI = rounded(rest_BTI, sequences);
+  if (columns.defined()) result_BTI = result_BTI.index_copy(-1, columns, x_BTI.index_select(-1, columns));
+  return splits_outliers() ? at::cat({result_BTI, outliers_BTI}, -1) : result_BTI;
+}
+
+at::Tensor ActivationQuantizer::rounded(const at::Tensor& x_BTI, std::span<const int64_t> sequences) const {
   const int64_t channels = x_BTI.size(-1);
   if (spec_.fixed) {
     const at::Tensor x_RC = x_BTI.to(at::kFloat).reshape({-1, channels});

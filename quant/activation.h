@@ -24,22 +24,36 @@ namespace ptq {
 // lie on a grid of their own. nvfp4's tensor is the row of C numbers.
 at::Tensor fake_quantize_groups(const at::Tensor& x, int64_t group, const WeightSpec& number);
 
-// Of the inputs of the linears that share one input.
+// Of the inputs of the linears that share one input. What is whole, and not rounded, counts as 0 in ranges:
+// - whole_C, some columns (int64; undefined: none): those whose weights are whole too (QUIK,
+// arXiv:2310.09259).
+// - where spec.outlier_threshold > 0, values of channels in which a token of the sequence (outliers_by_token:
+// the
+//   token itself) is that large or larger (LLM.int8(), arXiv:2208.07339, sec. 3.2). These meet weights in
+//   full precision, so the result has 2 I columns: the rounded values with 0 at outliers, then the outliers
+//   with 0 elsewhere, to be multiplied by [Q(W), W]. By sequence, log-likelihoods see what follows, and a
+//   token that is decoded alone has outliers of its own; by token each token depends on itself alone.
 class ActivationQuantizer {
  public:
-  explicit ActivationQuantizer(const ActivationSpec& dynamic);
+  explicit ActivationQuantizer(const ActivationSpec& dynamic, const at::Tensor& whole_C = {});
   // Fixed ranges: scale and zero point [1, 1] or [1, C].
-  ActivationQuantizer(const ActivationSpec& spec, const at::Tensor& scale_1G, const at::Tensor& zero_1G);
+  ActivationQuantizer(const ActivationSpec& spec, const at::Tensor& scale_1G, const at::Tensor& zero_1G,
+                      const at::Tensor& whole_C = {});
+
+  bool splits_outliers() const { return spec_.outlier_threshold > 0; }
 
   // x_BTI; `sequences`: the first tokens of the sequences of a batch of one row that holds several, ascending
   // from 0; empty: each of B is one.
   at::Tensor operator()(const at::Tensor& x_BTI, std::span<const int64_t> sequences = {}) const;
 
  private:
+  at::Tensor rounded(const at::Tensor& x_BTI, std::span<const int64_t> sequences) const;
   at::Tensor by_tensor(const at::Tensor& x_TI) const;
+  at::Tensor outliers(const at::Tensor& x_BTI, std::span<const int64_t> sequences) const;  // bool
   ActivationSpec spec_;
   WeightSpec number_;
   QuantGrid fixed_;
+  at::Tensor whole_C_;
 };
 
 // The grid of fixed ranges: one for all channels, or one a channel.

@@ -82,6 +82,47 @@ TEST(FixedRanges, TheHistogramsRangeHasTheLeastError) {
     }
 }
 
+// Ranges (0, 1), (0, 1.2), (-5, 5), (-5, 4): two pairs that are alike.
+TEST(Clustered, ChannelsWithLikeRangesShareTheOneAroundThem) {
+  const FixedRange channels{test::matrix({0, -5, 0, -5}, 1), test::matrix({1, 5, 1.2f, 4}, 1)};
+  const FixedRange two = clustered(channels, 2);
+  EXPECT_TRUE(two.low_1G.equal(test::matrix({0, -5, 0, -5}, 1)));
+  EXPECT_TRUE(two.high_1G.equal(test::matrix({1.2f, 5, 1.2f, 5}, 1)));
+  const FixedRange one = clustered(channels, 1);
+  EXPECT_TRUE(one.low_1G.equal(at::full({1, 4}, -5.0f)));
+  EXPECT_TRUE(one.high_1G.equal(at::full({1, 4}, 5.0f)));
+  EXPECT_TRUE(clustered(channels, 4).high_1G.equal(channels.high_1G)) << "one each";
+  const FixedRange equal{at::zeros({1, 5}), at::ones({1, 5})};
+  EXPECT_TRUE(clustered(equal, 3).high_1G.equal(equal.high_1G)) << "fewer different ranges than clusters";
+}
+
+TEST(Clustered, LiesBetweenTheTensorsRangeAndTheChannels) {
+  test::RandomBlock made({.hidden = 32});
+  const FixedRange whole = range_of(made, spec_of({{"bits", 8}})),
+                   each = range_of(made, spec_of({{"granularity", "channel"}})),
+                   some = range_of(made, spec_of({{"granularity", "cluster"}, {"clusters", 5}}));
+  EXPECT_TRUE((some.low_1G <= each.low_1G).all().item<bool>());
+  EXPECT_TRUE((some.high_1G >= each.high_1G).all().item<bool>());
+  EXPECT_TRUE((some.low_1G >= whole.low_1G).all().item<bool>());
+  EXPECT_LT((some.high_1G - some.low_1G).mean().item<float>(), (whole.high_1G - whole.low_1G).item<float>());
+  const auto distinct = std::get<0>(at::_unique2(some.high_1G)).numel();
+  EXPECT_LE(distinct, 5);
+}
+
+TEST(FixedRanges, BitsOfARuleGiveAScaleOfTheirOwn) {
+  test::RandomBlock made({});
+  ActivationSpec spec = spec_of({{"bits", 4}});
+  made.spec.layers.push_back({.match = "*.down_proj", .weights = made.spec.weights, .activation_bits = 8});
+  const auto with_rule = fixed_range_tensors(made.task(), spec);
+  made.spec.layers.clear();
+  const auto without = fixed_range_tensors(made.task(), spec);
+  const auto scale = [](const auto& tensors, SubsetKind kind) {
+    return tensors.at(input_scale_name(3, kind)).template item<float>();
+  };
+  EXPECT_EQ(scale(with_rule, SubsetKind::o), scale(without, SubsetKind::o));
+  EXPECT_FLOAT_EQ(scale(with_rule, SubsetKind::down) * 127, scale(without, SubsetKind::down) * 7);
+}
+
 TEST(FixedRanges, AnyTeamFindsTheSame) {
   for (const char* range : {"minmax", "moving_average", "percentile", "histogram"})
     for (const char* granularity : {"tensor", "channel"}) {

@@ -7,48 +7,20 @@
 #include "algorithms/awq_scale.h"
 #include "models/decoder.h"
 #include "models/safetensors.h"
-#include "tests/algorithms/awq_blocks.h"
-#include "tests/support/paths.h"
+#include "tests/algorithms/golden_block.h"
 
 namespace ptq {
 namespace {
 
 // A random LLaMA block with llm-compressor's ends of the range, which contain 0.
-struct Golden {
-  std::shared_ptr<const SafetensorsFile> file;
-  DecoderBlock block;
-  QuantSpec spec;
-  std::vector<at::Tensor> inputs_TD;
-  ForwardContext context;
+struct Golden : test::GoldenBlock {
   RangeOptions range{.include_zero = true};
 
-  explicit Golden(const std::string& name)
-      : file(SafetensorsFile::open(test::project_path("tests/algorithms/golden/" + name + ".safetensors"))) {
-    const Json about = Json::parse(file->metadata().at("about"));
+  explicit Golden(const std::string& name) : GoldenBlock(name) {
     spec.weights.bits = about.at("spec").at("num_bits");
     spec.weights.symmetric = about.at("spec").at("symmetric");
     spec.weights.group_size = about.at("spec").at("group_size");
-    block.heads = about.at("heads");
-    block.kv_heads = about.at("kv_heads");
-    block.head_dim = 8;
-    block.norm_eps = 1e-6;
-    const std::string prefix = "model.layers.0.";
-    block.input_norm_D = file->tensor(prefix + "input_layernorm.weight");
-    block.post_norm_D = file->tensor(prefix + "post_attention_layernorm.weight");
-    const std::vector<std::string> names = {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj",
-                                            "self_attn.o_proj", "mlp.gate_proj",    "mlp.up_proj",
-                                            "mlp.down_proj"};
-    for (size_t i = 0; i < names.size(); ++i) {
-      Linear& linear = *block.linears()[i];
-      linear.name = prefix + names[i];
-      linear.weight_OI = file->tensor(linear.name + ".weight");
-      if (file->contains(linear.name + ".bias")) linear.bias_O = file->tensor(linear.name + ".bias");
-    }
-    for (const at::Tensor& h_TD : file->tensor("h_NTD").unbind(0)) inputs_TD.push_back(h_TD);
-    context = test::context_for(block.head_dim, inputs_TD[0].size(0));
   }
-
-  BlockTask task() { return test::block_task(block, spec, inputs_TD, context); }
 };
 
 // Every candidate's loss, in order. Sums of float32 squares in another order differ by about 1e-6. A weight

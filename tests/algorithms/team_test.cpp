@@ -73,9 +73,12 @@ TEST(Team, OneMembersErrorReachesAll) {
 // Codes, grids, changed weights and norms: what a quantized block is.
 std::vector<at::Tensor> content(DecoderBlock& block) {
   std::vector<at::Tensor> tensors = {block.input_norm_D, block.post_norm_D};
+  for (const at::Tensor& bias_D : {block.input_norm_bias_D, block.post_norm_bias_D})
+    if (bias_D.defined()) tensors.push_back(bias_D);
   for (const Linear* linear : block.linears()) {
     tensors.insert(tensors.end(), {linear->quantized->codes_OI, linear->quantized->grid.scale_OG,
                                    linear->quantized->grid.zero_OG, linear->weight_OI});
+    if (linear->bias_O.defined()) tensors.push_back(linear->bias_O);
     if (linear->low_rank) tensors.insert(tensors.end(), {linear->low_rank->a_IK, linear->low_rank->b_KO});
   }
   return tensors;
@@ -102,7 +105,11 @@ TEST(Team, AnyNumberOfRanksGivesTheSameBits) {
        {"awq_clip", {{"tokens", 0}}}},
       {{"steps", {"awq_scale", "awq_clip", "gptq"}}},
       {{"preset", "l2qer"}, {"l2qer", {{"rank", 4}}}},
-      {{"steps", {"gptq", "lqer"}}}};
+      {{"steps", {"gptq", "lqer"}}},
+      {{"preset", "smooth_quant"}, {"smooth_quant", {{"subsets", {"qkv", "o", "gate_up", "down"}}}}},
+      {{"preset", "os_plus"}, {"os_plus", {{"grid", 3}}}},
+      {{"preset", "ada_dim"}},
+      {{"preset", "dgq"}}};
   for (const Json& json : methods) {
     const Method method = method_from_json(json, "method");
     test::RandomBlock alone(shape, 1, sequences);

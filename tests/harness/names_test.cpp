@@ -13,9 +13,11 @@ namespace {
 using ::testing::ElementsAre;
 
 TEST(Names, OfStepsMethodsPresetsFormatsAndFamilies) {
-  EXPECT_THAT(StepRegistry::get().names(), ElementsAre("awq_clip", "awq_scale", "gptq", "l2qer", "lqer",
-                                                       "minmax", "mse", "rtn", "signround"));
-  EXPECT_THAT(MethodRegistry::get().names(), ElementsAre("awq", "gptq", "l2qer", "lqer", "rtn", "signround"));
+  EXPECT_THAT(StepRegistry::get().names(),
+              ElementsAre("ada_dim", "awq_clip", "awq_scale", "dgq", "gptq", "l2qer", "lqer", "minmax", "mse",
+                          "os_plus", "rtn", "signround", "smooth_quant"));
+  EXPECT_THAT(MethodRegistry::get().names(), ElementsAre("ada_dim", "awq", "dgq", "gptq", "l2qer", "lqer",
+                                                         "os_plus", "rtn", "signround", "smooth_quant"));
   EXPECT_THAT(CalibrationPresets::get().names(),
               ElementsAre("awq", "chat", "corpus_mix", "gptq", "lqer", "random_windows", "shuffled_tokens",
                           "signround", "truncated_documents", "windows"));

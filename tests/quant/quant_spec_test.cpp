@@ -115,6 +115,45 @@ TEST(QuantSpec, AQuantizedModelDependsOnWhatIsFixedBeforeItRuns) {
   EXPECT_EQ(to_json(fixed.stored()), to_json(fixed));
 }
 
+TEST(QuantSpec, OutlierChannelsAndClusters) {
+  const auto activations = [](const Json& value) {
+    return quant_spec_from_json({{"activations", value}}, "q").activations;
+  };
+  const ActivationSpec outliers = activations({{"outlier_threshold", 6}});
+  EXPECT_EQ(outliers.outlier_threshold, 6);
+  EXPECT_FALSE(outliers.outliers_by_token);
+  EXPECT_TRUE(activations({{"outlier_threshold", 6}, {"outlier_scope", "token"}}).outliers_by_token);
+  const ActivationSpec clusters =
+      activations({{"static", true}, {"granularity", "cluster"}, {"clusters", 8}});
+  EXPECT_EQ(clusters.granularity, Granularity::cluster);
+  EXPECT_EQ(clusters.clusters, 8);
+  for (const Json& refused :
+       {Json{{"granularity", "cluster"}}, Json{{"clusters", 4}}, Json{{"outlier_scope", "token"}},
+        Json{{"static", true}, {"outlier_threshold", 6}}, Json{{"outlier_threshold", -1}},
+        Json{{"granularity", "tensor"}, {"outlier_threshold", 6}},
+        Json{{"static", true}, {"granularity", "cluster"}, {"clusters", 0}}})
+    EXPECT_THROW(activations(refused), UserError) << refused;
+}
+
+TEST(QuantSpec, RulesMayGiveInputsOtherBits) {
+  const Json value = {{"weights", {{"bits", 4}}},
+                      {"layers",
+                       {{{"match", "*.down_proj"}, {"bits", 8}, {"activation_bits", 8}},
+                        {{"match", "*.q_proj"}, {"activation_bits", 6}}}},
+                      {"activations", {{"bits", 4}}}};
+  const QuantSpec spec = quant_spec_from_json(value, "q");
+  EXPECT_EQ(spec.activations_of("model.layers.1.mlp.down_proj", 1).bits, 8);
+  EXPECT_EQ(spec.activations_of("model.layers.1.self_attn.q_proj", 1).bits, 6);
+  EXPECT_EQ(spec.activations_of("model.layers.1.self_attn.o_proj", 1).bits, 4);
+  EXPECT_EQ(spec.weights_of("model.layers.1.self_attn.q_proj", 1).bits, 4) << "its weights are the others'";
+  const Json json = to_json(spec);
+  EXPECT_EQ(to_json(quant_spec_from_json(json, "q")), json);
+  EXPECT_FALSE(to_json(spec.stored())["layers"][0].contains("activation_bits"));
+  EXPECT_TRUE(to_json(spec.stored(true))["layers"][0].contains("activation_bits"));
+  EXPECT_THROW(quant_spec_from_json({{"layers", {{{"match", "*"}, {"activation_bits", 8}}}}}, "q"), UserError)
+      << "without activations there is nothing to give bits to";
+}
+
 TEST(Patterns, StarsAndQuestionMarks) {
   EXPECT_TRUE(matches_pattern("*", ""));
   EXPECT_TRUE(matches_pattern("model.layers.?.mlp.*_proj", "model.layers.7.mlp.down_proj"));

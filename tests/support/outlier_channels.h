@@ -1,6 +1,6 @@
-// Outlier channels: makes a few channels `factor` times larger before each subset of linears, and the columns that
-// read them as much smaller, so that the model computes what it did (up to float32 rounding) and is harder to
-// quantize:
+// Outlier channels: makes a few channels `factor` times larger before each subset of linears, and the columns
+// that read them as much smaller, so that the model computes what it did (up to float32 rounding) and is
+// harder to quantize:
 //   norm weights up,   columns of q, k, v (gate, up) down
 //   rows of v up,      columns of o down (with grouped queries: of every head that reads the value head)
 //   rows of up up,     columns of down down
