@@ -1,8 +1,9 @@
-// Models that run with activations rounded in part: outlier channels meet full-precision weights, columns that weights keep
-// whole read whole inputs.
+// Models that run with activations rounded in part: outlier channels meet full-precision weights, columns
+// that weights keep whole read whole inputs.
 #include <gtest/gtest.h>
 
 #include "core/error.h"
+#include "models/decoder.h"
 #include "models/kv_cache.h"
 #include "quant/activation.h"
 #include "quant/range.h"
@@ -90,8 +91,9 @@ TEST_F(WholeActivations, ColumnsThatAllLinearsKeepAreNotRounded) {
   overlay->linears.at("model.layers.1.mlp.up_proj").columns_C = at::tensor({3, 18}, at::kLong);
   const DecoderModel model(checkpoint_, at::kFloat, overlay, spec_);
   const at::Tensor x = at::randn({1, 3, 32}) * 3;
-  for (const auto& [block, kind, whole] :
-       {std::tuple{0, SubsetKind::qkv, true}, {0, SubsetKind::gate_up, true}, {1, SubsetKind::gate_up, false}}) {
+  for (const auto& [block, kind, whole] : {std::tuple{0, SubsetKind::qkv, true},
+                                           {0, SubsetKind::gate_up, true},
+                                           {1, SubsetKind::gate_up, false}}) {
     const at::Tensor y = (*model.block(block).input_quantizers[size_t(kind)])(x);
     EXPECT_EQ(y.index_select(-1, columns_C).equal(x.index_select(-1, columns_C)), whole) << subset_name(kind);
     EXPECT_FALSE(y.equal(x));

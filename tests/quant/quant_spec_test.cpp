@@ -51,7 +51,7 @@ TEST(QuantSpec, RefusesWhatAFormatDoesNotHave) {
 TEST(QuantSpec, RefusesActivationsThatMakeNoSense) {
   EXPECT_THAT(error_of(R"({"activations": {"granularity": "channel"}})"), HasSubstr("other tokens"));
   EXPECT_THAT(error_of(R"({"activations": {"static": true, "granularity": "token"}})"),
-              HasSubstr("tensor or channel"));
+              HasSubstr("tensor, channel or cluster"));
   EXPECT_THAT(error_of(R"({"activations": {"range": "minmax"}})"), HasSubstr("static: true only"));
   EXPECT_THAT(error_of(R"({"activations": {"static": true, "percentile": 99}})"),
               HasSubstr("range: percentile"));
