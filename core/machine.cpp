@@ -1,6 +1,7 @@
 #include "core/machine.h"
 
 #include <malloc.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/utsname.h>
 #include <unistd.h>
@@ -39,6 +40,12 @@ int64_t peak_resident_bytes() {
 }
 
 void forget_peak() { std::ofstream("/proc/self/clear_refs") << "5"; }
+
+void drop_mapped_pages(const void* begin, size_t bytes) {
+  const auto page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE)), from = reinterpret_cast<uintptr_t>(begin);
+  const uintptr_t first = (from + page - 1) / page * page, last = (from + bytes) / page * page;
+  if (first < last) madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
+}
 
 std::string user_cache_folder() {
   if (const char* const given = std::getenv("XDG_CACHE_HOME"); given && *given)

@@ -1,6 +1,7 @@
 // What the operating system says about this process and this machine. Linux (/proc).
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 
@@ -13,6 +14,10 @@ void forget_peak();
 
 // $XDG_CACHE_HOME/harness, else ~/.cache/harness; "" when neither variable is set.
 std::string user_cache_folder();
+
+// The pages that lie wholly inside of a mapped file's bytes no longer count as this process's memory. They
+// come back, from the system's cache or the file, when somebody reads them.
+void drop_mapped_pages(const void* begin, size_t bytes);
 
 // From now on memory of a mebibyte or more goes back to the system when it is freed. (Else the allocator
 // keeps pieces of up to 32 MiB, which are faster to get again, and a process under a memory limit holds more

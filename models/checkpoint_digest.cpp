@@ -76,7 +76,11 @@ std::string Checkpoint::digest() const {
     hash.update(name + "\n" + std::to_string(bytes.size()) + "\n").update(bytes);
   };
   add("config.json", config_text_);
-  for (size_t i = 0; i < shards_.size(); ++i) add(files_[i], shards_[i]->bytes());
+  for (size_t i = 0; i < shards_.size(); ++i) {
+    const std::string_view bytes = shards_[i]->bytes();
+    add(files_[i], bytes);
+    drop_mapped_pages(bytes.data(), bytes.size());
+  }
   const std::string digest = hash.hex();
   bool settled = !folder.empty();
   for (const auto& shard : shards_)

@@ -1,6 +1,7 @@
 #include "models/decoder.h"
 
 #include "core/error.h"
+#include "core/machine.h"
 #include "models/device.h"
 #include "models/kernels.h"
 #include "models/kv_cache.h"
@@ -52,7 +53,10 @@ at::Tensor DecoderModel::load(const std::string& name, const Overlay* overlay) c
     const auto it = overlay->tensors.find(name);
     if (it != overlay->tensors.end()) return it->second.to(dtype_);
   }
-  return checkpoint_->tensor(name).to(dtype_);
+  const at::Tensor stored = checkpoint_->tensor(name), value = stored.to(dtype_);
+  // A converted copy is all that is read from here on.
+  if (!value.is_same(stored)) drop_mapped_pages(stored.const_data_ptr(), stored.nbytes());
+  return value;
 }
 
 DecoderBlock DecoderModel::load_block(int64_t index) const {
