@@ -128,7 +128,6 @@ void fold_shift_and_scale(DecoderBlock& block, SubsetKind kind, const at::Tensor
       linear->bias_O = added(linear->bias_O, shift_bias_O(linear->weight_OI, shift_C));
     bias_D = added(bias_D, shift_C.neg());
   }
-  if (bias_D.defined()) bias_D = bias_D / scale_C;
   fold_scale(block, kind, scale_C);
 }
 

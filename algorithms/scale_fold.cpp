@@ -10,6 +10,11 @@ void divide_outputs(Linear& linear, const at::Tensor& scale_O) {
   if (linear.bias_O.defined()) linear.bias_O = linear.bias_O / scale_O;
 }
 
+void divide_norm(at::Tensor& weight_D, at::Tensor& bias_D, const at::Tensor& scale_C) {
+  weight_D = weight_D / scale_C;
+  if (bias_D.defined()) bias_D = bias_D / scale_C;
+}
+
 }  // namespace
 
 int64_t scale_channels(const DecoderBlock& block, SubsetKind kind) {
@@ -40,13 +45,13 @@ void fold_scale(DecoderBlock& block, SubsetKind kind, const at::Tensor& scale_C)
   for (Linear* linear : block.subset(kind)) linear->weight_OI = linear->weight_OI * column_1I;
   switch (kind) {
     case SubsetKind::qkv:
-      block.input_norm_D = block.input_norm_D / scale_C;
+      divide_norm(block.input_norm_D, block.input_norm_bias_D, scale_C);
       break;
     case SubsetKind::o:
       divide_outputs(block.v, scale_C);
       break;
     case SubsetKind::gate_up:
-      block.post_norm_D = block.post_norm_D / scale_C;
+      divide_norm(block.post_norm_D, block.post_norm_bias_D, scale_C);
       break;
     case SubsetKind::down:
       divide_outputs(block.up, scale_C);

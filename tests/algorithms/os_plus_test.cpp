@@ -5,6 +5,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "algorithms/scale_fold.h"
 #include "tests/algorithms/golden_block.h"
 #include "tests/algorithms/rounded_block.h"
 #include "tests/support/outlier_channels.h"
@@ -43,6 +44,9 @@ TEST(OsPlus, AShiftMovesTheInputAndTheBiasesTakeItBack) {
   fold_shift_and_scale(block, SubsetKind::qkv, at::tensor({3.0f, 0.0f}), at::tensor({1.0f, 2.0f}));
   EXPECT_THAT(values(block.input_norm_bias_D), ElementsAre(-3.5f, 0.5f));
   EXPECT_THAT(values(block.q.bias_O), ElementsAre(5, 17));
+  // Another step's scale after it: the shift shrinks with the norm.
+  fold_scale(block, SubsetKind::qkv, at::tensor({7.0f, 1.0f}));
+  EXPECT_THAT(values(block.input_norm_bias_D), ElementsAre(-0.5f, 0.5f));
 }
 
 struct BlockCase {
