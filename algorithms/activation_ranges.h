@@ -1,11 +1,15 @@
 // Fixed ranges of activations: scale and zero point of the inputs of a block's linears, from the calibration
 // set. One range a subset's input (tensor), one a channel, or one a cluster of channels, over all tokens of
 // all sequences:
+//
 //   minmax          least and greatest value
-//   moving_average  of the sequences' least and greatest values in their order: r <- m r + (1 - m) of the
-//   next percentile      symmetric: what p percent of |x| lie below; else what (100 - p) and p percent of x
-//   lie below histogram       the min-max range shrunk by 1 - i / 100, i < 80, with the least sum of (x -
-//   Q(x))^2
+//   moving_average  of the sequences' least and greatest values in their order:
+//                   r <- m r + (1 - m) of the next
+//   percentile      symmetric: what p percent of |x| lie below; else what (100 - p)
+//                   and p percent of x lie below
+//   histogram       the min-max range shrunk by 1 - i / 100, i < 80, with the least
+//                   sum of (x - Q(x))^2
+//
 // The last two read a histogram over [-max|x|, max|x|], 4096 bins of a tensor, 512 of a channel: values stand
 // at the middle of their bins, ends of percentiles at the edges. Percentiles of channels cost 2 KiB each.
 //

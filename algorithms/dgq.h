@@ -4,12 +4,13 @@
 //   w ~ S_o * s_og * (code - zero_og),   s_og in [1, 127] a whole number,   |s_og * (code - zero_og)| <= 127
 //
 // Found in two searches, each by the error in the layer's output:
+//
 //   1. of each group a grid (s', zero): the ends of its range shrunk by p = 1 - i / 100, i = 0 .. 20
-//   2. of each row S = r max_c |w_oc| / 127, r = 1 - j / 100, j = 0 .. 80; s_og = max(1, round(s'_og / S));
-//   codes further than
-//      floor(127 / s_og) from the zero point are not used: weights are clamped so that rounding to nearest
-//      does not need them
-// The error is a sum over groups of d G d^T, d = w - Q(w), G = X^T X / tokens of the group's columns (all
+//   2. of each row S = r max_c |w_oc| / 127, r = 1 - j / 100, j = 0 .. 80;
+//      s_og = max(1, round(s'_og / S))
+//
+// Codes further than floor(127 / s_og) from the zero point are not used: weights are clamped so that rounding
+// to nearest does not need them. The error is a sum over groups of d G d^T, d = w - Q(w), G = X^T X / tokens of the group's columns (all
 // calibration tokens; products of two groups' errors are left out, as in AWQ's clip search). p = 1 and r = 1
 // are tried first and win ties.
 //
