@@ -10,9 +10,9 @@
 //      s_og = max(1, round(s'_og / S))
 //
 // Codes further than floor(127 / s_og) from the zero point are not used: weights are clamped so that rounding
-// to nearest does not need them. The error is a sum over groups of d G d^T, d = w - Q(w), G = X^T X / tokens of the group's columns (all
-// calibration tokens; products of two groups' errors are left out, as in AWQ's clip search). p = 1 and r = 1
-// are tried first and win ties.
+// to nearest does not need them. The error is a sum over groups of d G d^T, d = w - Q(w), G = X^T X / tokens
+// of the group's columns (all calibration tokens; products of two groups' errors are left out, as in AWQ's
+// clip search). p = 1 and r = 1 are tried first and win ties.
 //
 // Deviations: the published code's ratios start a little above 1 (1.009, 1.01); the paper smooths activations
 // first with percentile clipping, in place of which the preset has SmoothQuant with alpha 0.5. Whole numbers
