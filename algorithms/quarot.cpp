@@ -15,11 +15,11 @@
 // layer metrics <block>/{residual, value_output, heads, down, qk}: rotation_hadamard, rotation_orthogonal and
 // rotation_blocks, orders whose product is that of the matrix.
 //
-// Deviations: the mean of each row of the embedding stays (taking it away is exact only before LayerNorm);
-// weights are folded in float64 and kept in float32. Scales that would have to pass an online rotation cannot be
+// Deviations: the mean of each row of the embedding stays (taking it away is exact only before LayerNorm); products are
+// float32, not float64. Scales that would have to pass an online rotation cannot be
 // folded after this step (scale_fold.h).
 //
-// No calibration. A function of (block, options): the same on every member of a team. Cost: (A + B) float64
+// No calibration. A function of (block, options): the same on every member of a team. Cost: (A + B)
 // multiplications a weight for each rotation, A B its order.
 #include <map>
 
@@ -41,27 +41,23 @@ struct QuarotOptions {
 // W <- W R: the linear's input is rotated, in pieces of R's order.
 void rotate_inputs(Linear& linear, const Rotation& rotation, int64_t order) {
   const at::Tensor& w = linear.weight_OI;
-  linear.weight_OI = rotate(w.to(at::kDouble).view({w.size(0), -1, order}), rotation).view(w.sizes()).to(w.scalar_type());
+  linear.weight_OI = rotate(w.reshape({w.size(0), -1, order}), rotation).view(w.sizes());
 }
 
 // W <- R^T W, b <- R^T b.
 template <typename Turn>
 void turn_outputs(Linear& linear, const Turn& turn) {
-  const at::Tensor& w = linear.weight_OI;
-  linear.weight_OI = turn(w.to(at::kDouble).t().contiguous()).t().to(w.scalar_type()).contiguous();
-  if (linear.bias_O.defined())
-    linear.bias_O = turn(linear.bias_O.to(at::kDouble).unsqueeze(0)).squeeze(0).to(w.scalar_type());
+  linear.weight_OI = turn(linear.weight_OI.t().contiguous()).t().contiguous();
+  if (linear.bias_O.defined()) linear.bias_O = turn(linear.bias_O.unsqueeze(0)).squeeze(0);
 }
 
 void fold_norm(at::Tensor& norm_D, at::Tensor& norm_bias_D, const std::vector<Linear*>& readers) {
   for (Linear* linear : readers) {
-    const at::Tensor w = linear->weight_OI.to(at::kDouble);
     if (norm_bias_D.defined()) {
-      at::Tensor bias = at::mv(w, norm_bias_D.to(at::kDouble));
-      if (linear->bias_O.defined()) bias = bias + linear->bias_O;
-      linear->bias_O = bias.to(linear->weight_OI.scalar_type());
+      const at::Tensor bias_O = at::mv(linear->weight_OI, norm_bias_D);
+      linear->bias_O = linear->bias_O.defined() ? linear->bias_O + bias_O : bias_O;
     }
-    linear->weight_OI = (w * norm_D.to(at::kDouble)).to(linear->weight_OI.scalar_type());
+    linear->weight_OI = linear->weight_OI * norm_D;
   }
   norm_D = at::ones_like(norm_D);
   norm_bias_D = at::Tensor();
@@ -90,7 +86,7 @@ class QuarotStep : public Step, public RotatesResidual {
     const auto residual = residual_rotation(hidden);
     const auto turn = [&](const at::Tensor& x) { return residual->turn(x); };
     for (Linear* linear : {&block.q, &block.k, &block.v, &block.gate, &block.up})
-      linear->weight_OI = turn(linear->weight_OI.to(at::kDouble)).to(linear->weight_OI.scalar_type());
+      linear->weight_OI = turn(linear->weight_OI);
     for (Linear* linear : {&block.o, &block.down}) turn_outputs(*linear, turn);
     record(task, "residual", residual_mixing(hidden));
     if (task.heartbeat) task.heartbeat();
@@ -121,7 +117,7 @@ class QuarotStep : public Step, public RotatesResidual {
     if (options_.online_qk) {
       const Mixing& mixing = mixing_of(block.head_dim, "quarot qk");
       PTQ_CHECK(!block.online_qk, "queries and keys are rotated already");
-      block.online_qk = std::make_shared<const Rotation>(to(mixing.rotation, at::kFloat));
+      if (mixing.rotation.defined()) block.online_qk = std::make_shared<const Rotation>(mixing.rotation);
       record(task, "qk", mixing);
     }
     if (task.heartbeat) task.heartbeat();
@@ -140,18 +136,18 @@ class QuarotStep : public Step, public RotatesResidual {
     if (options_.hadamard) return mixing_of(hidden, purpose);
     auto [place, added] = made_.try_emplace({hidden, purpose});
     if (added)
-      place->second = {.rotation = {random_orthogonal(hidden, seed(), purpose), {}}, .orthogonal = hidden};
+      place->second = {.rotation = {random_orthogonal(hidden, seed(), purpose).to(at::kFloat), {}}, .orthogonal = hidden};
     return place->second;
   }
 
   static at::Tensor dense(const Rotation& rotation, int64_t order) {
-    return rotate(at::eye(order, at::kDouble), rotation);
+    return rotate(at::eye(order), rotation);
   }
 
   static void online(DecoderBlock& block, SubsetKind kind, const Rotation& rotation) {
     auto& place = block.online[static_cast<size_t>(kind)];
     PTQ_CHECK(!place, "the subset's input is rotated already");
-    place = std::make_shared<const Rotation>(to(rotation, at::kFloat));
+    if (rotation.defined()) place = std::make_shared<const Rotation>(rotation);
   }
 
   static void record(BlockTask& task, const std::string& what, const Mixing& mixing) {

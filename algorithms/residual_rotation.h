@@ -15,7 +15,7 @@ struct ResidualRotation {
   at::Tensor sign_D;  // +-1; undefined: all 1
   Rotation rotation;
 
-  // h -> (h * sign) R over the last dimension, and back; in h's dtype.
+  // h -> (h * sign) R over the last dimension, and back; float32.
   at::Tensor turn(const at::Tensor& h) const;
   at::Tensor turn_back(const at::Tensor& h) const;
 };
@@ -32,7 +32,7 @@ struct ModelEnds {
   at::Tensor embedding_VD, final_norm_D, head_VD;
 };
 
-// Embedding E R; head W diag(norm) R behind a norm of ones: of h R the logits are those of h. In float64, a slice of rows at a time.
+// Embedding E R; head W diag(norm) R behind a norm of ones: of h R the logits are those of h.
 ModelEnds rotated(const ModelEnds& ends, const ResidualRotation& rotation);
 
 }  // namespace ptq

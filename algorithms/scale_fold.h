@@ -25,7 +25,8 @@ int64_t scale_channels(const DecoderBlock& block, SubsetKind kind);
 at::Tensor column_scale_I(const DecoderBlock& block, SubsetKind kind, const at::Tensor& scale_C);
 
 // Replaces the weights (never writes into them). scale_C: float32 > 0, size scale_channels. Equal to the old
-// block up to float32 rounding, about 1e-6 relative. Throws InternalError for a wrong size.
+// block up to float32 rounding, about 1e-6 relative. Throws InternalError for a wrong size,
+// UserError where a rotation while the model runs stands between the scale and what precedes it.
 void fold_scale(DecoderBlock& block, SubsetKind kind, const at::Tensor& scale_C);
 
 }  // namespace ptq

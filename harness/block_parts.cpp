@@ -44,9 +44,14 @@ BlockRecord BlockParts::record(int64_t index) const {
   return {layer_metrics_from_json(about["metrics"]), about["bits"], about["weights"]};
 }
 
-std::string BlockParts::merge(int64_t layers, const std::map<std::string, std::string>& metadata) const {
+std::string BlockParts::merge(int64_t layers, const std::map<std::string, std::string>& metadata,
+                              const Overlay& rest) const {
   std::vector<std::string> files;
   for (int64_t index = 0; index < layers; ++index) files.push_back(file(index));
+  if (!rest.tensors.empty()) {
+    files.push_back(folder() + "/rest.safetensors");
+    write_overlay(files.back(), rest, {});
+  }
   std::string digest = merge_overlays(files, artifact_, metadata);
   std::error_code ignored;  // what stays is only in the way of nobody
   std::filesystem::remove_all(folder(), ignored);

@@ -26,8 +26,9 @@ class BlockParts {
              const BlockRecord& record) const;  // UserError: disk full, ...
   Overlay read(int64_t index) const;
   BlockRecord record(int64_t index) const;  // without unpacking the block
-  // Makes the artifact of all blocks and removes the parts. Returns the contents' digest (models/overlay.h).
-  std::string merge(int64_t layers, const std::map<std::string, std::string>& metadata) const;
+  // Makes the artifact of all blocks, and of `rest`, which is of none, and removes the parts. Returns the contents' digest
+  // (models/overlay.h).
+  std::string merge(int64_t layers, const std::map<std::string, std::string>& metadata, const Overlay& rest = {}) const;
 
  private:
   std::shared_ptr<const OverlayFile> open(int64_t index) const;  // of this key and block, whole

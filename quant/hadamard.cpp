@@ -205,26 +205,20 @@ Mixing hadamard_mixing(int64_t order, MixingFallback fallback, uint64_t seed, st
   mixing.hadamard = order / rest;
   (fallback == MixingFallback::orthogonal ? mixing.orthogonal : mixing.blocks) = rest;
   const Split split = cheapest_split(mixing.hadamard, rest);
-  const at::Tensor left = normalized(split.a);
-  if (rest == 1) mixing.rotation.left_AA = left;
-  else if (fallback == MixingFallback::orthogonal)
-    mixing.rotation.left_AA = at::kron(random_orthogonal(rest, seed, purpose), left).contiguous();
-  else if (split.a > 1) mixing.rotation.left_AA = at::kron(at::eye(rest, at::kDouble), left).contiguous();
-  if (split.b > 1) mixing.rotation.right_BB = normalized(split.b);
+  at::Tensor left = normalized(split.a);
+  if (mixing.orthogonal > 1) left = at::kron(random_orthogonal(rest, seed, purpose), left);
+  else if (mixing.blocks > 1 && split.a > 1) left = at::kron(at::eye(rest, at::kDouble), left);
+  if (left.size(0) > 1) mixing.rotation.left_AA = left.to(at::kFloat).contiguous();
+  if (split.b > 1) mixing.rotation.right_BB = normalized(split.b).to(at::kFloat);
   return mixing;
 }
 
 at::Tensor random_signs(int64_t order, uint64_t seed, std::string_view purpose) {
   const CounterRng rng(seed, purpose);
-  at::Tensor signs = at::empty({order}, at::kDouble);
-  auto* const value = signs.mutable_data_ptr<double>();
+  at::Tensor signs = at::empty({order}, at::kFloat);
+  auto* const value = signs.mutable_data_ptr<float>();
   for (int64_t i = 0; i < order; ++i) value[i] = rng.word(static_cast<uint64_t>(i)) & 1 ? -1 : 1;
   return signs;
-}
-
-Rotation to(const Rotation& rotation, const at::TensorOptions& options) {
-  const auto factor = [&](const at::Tensor& f) { return f.defined() ? f.to(options) : f; };
-  return {factor(rotation.left_AA), factor(rotation.right_BB)};
 }
 
 }  // namespace ptq

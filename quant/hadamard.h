@@ -9,7 +9,7 @@
 // 172, 184, 188, 232, 236, 260, 268, 292, 324, 356, 372, 376, 404, 412, 428, 436, 452, 472, 476 and 508 (other constructions
 // are not here). One Paley matrix is of order 4096 at most; larger orders are products.
 //
-// All of it is a function of the arguments: no state, the same bits on every rank of one kind of machine. float64.
+// All of it is a function of the arguments: no state, the same bits on every rank of one kind of machine.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -26,7 +26,7 @@ bool hadamard_reaches(int64_t order);
 at::Tensor hadamard(int64_t order);
 
 // A matrix of the uniform (Haar) distribution over orthogonal matrices: Q of the QR decomposition of standard
-// normal draws, columns signed so that R's diagonal is positive. Cost: 4/3 n^3.
+// normal draws, columns signed so that R's diagonal is positive. [n, n] float64. Cost: 4/3 n^3.
 at::Tensor random_orthogonal(int64_t order, uint64_t seed, std::string_view purpose);
 
 // What takes the place of a Hadamard matrix whose order is not reached: n = m b, b the largest order that divides n
@@ -36,8 +36,8 @@ enum class MixingFallback {
   blocks       // I_m (x) H_b: block-diagonal; channels of a block of b meet
 };
 
-// An orthogonal matrix of order hadamard * orthogonal * blocks, with factors [A, A] and [B, B] of float64, A B = n and A + B
-// small: what it costs for each number. undefined factors: the identity.
+// An orthogonal matrix of order hadamard * orthogonal * blocks. Of the ways to split it into factors [A, A] and [B, B] the one
+// with the least A + B, which is what it costs for each number; of powers of two the product is Sylvester's matrix.
 struct Mixing {
   Rotation rotation;
   int64_t hadamard = 1;    // order of the Hadamard part, b above
@@ -46,10 +46,7 @@ struct Mixing {
 };
 Mixing hadamard_mixing(int64_t order, MixingFallback fallback, uint64_t seed, std::string_view purpose);
 
-// +-1 by seeded bits, [n] float64.
+// +-1 by seeded bits, [n] float32.
 at::Tensor random_signs(int64_t order, uint64_t seed, std::string_view purpose);
-
-// The factors as this dtype on this device.
-Rotation to(const Rotation& rotation, const at::TensorOptions& options);
 
 }  // namespace ptq

@@ -1,0 +1,102 @@
+#include <gtest/gtest.h>
+
+#include "algorithms/gptq_solver.h"
+#include "algorithms/method.h"
+#include "algorithms/statistics.h"
+#include "tests/algorithms/awq_blocks.h"
+
+namespace ptq {
+namespace {
+
+Method quip(const Json& options = Json::object()) {
+  return method_from_json({{"steps", {"quip"}}, {"quip", options}}, "method");
+}
+
+// tr((W - Q) H (W - Q)^T) / 2 with the Hessian that rounding saw, percdamp added.
+double objective(const at::Tensor& delta_OI, at::Tensor hessian_II, double percdamp) {
+  const at::Tensor h = hessian_II.clone();
+  h.diagonal().add_(percdamp * hessian_II.diagonal().mean());
+  return (delta_OI.mm(h) * delta_OI).sum().item<double>() / 2;
+}
+
+at::Tensor hessian(BlockTask& task, SubsetKind kind) {
+  const std::array kinds = {kind};
+  return hessian_of(subset_statistics(task, kinds, {.gram = true}).at(kind)).clone();
+}
+
+const test::Shape shape{.hidden = 24, .intermediate = 40, .heads = 4, .kv_heads = 2, .head_dim = 6};
+
+// The loss is computed column by column in the rotated, rescaled basis; it is the objective of the weights that came
+// out, in the basis of the model: so codes, grid, rotations and scales undo each other.
+TEST(Quip, LossIsTheObjectiveOfWhatComesOut) {
+  for (const Json& options : {Json::object(), Json{{"matrix", "hadamard"}}, Json{{"rescale", false}, {"rho", 1.5}, {"seed", 4}}})
+    for (const bool symmetric : {false, true})
+      for (const Granularity granularity : {Granularity::tensor, Granularity::channel, Granularity::group}) {
+        test::RandomBlock random(shape, 1, 8, 24);
+        random.spec.weights = test::weights(3, symmetric, granularity, 4);
+        BlockTask task = random.task();
+        const at::Tensor before = random.block.gate.weight_OI, h = hessian(task, SubsetKind::gate_up);
+        task.metrics.clear();
+        quantize_block(quip(options), task);
+        const double loss = test::metric(task, "model.layers.3.mlp.gate_proj", "loss");
+        const double wanted = objective(before - random.block.gate.weight_OI, h, test::metric(task, "model.layers.3.mlp.gate_proj", "damping"));
+        EXPECT_NEAR(loss, wanted, 1e-3 * wanted) << options << symmetric << static_cast<int>(granularity);
+        EXPECT_TRUE(random.block.gate.weight_OI.equal(dequantize(*random.block.gate.quantized)));
+      }
+}
+
+// W = I, H = I, two bits, one grid: rho times the root mean square of W, 1 / sqrt 2 of 2 x 2, is the range whatever the
+// rotation; levels are its -1, -1/3, 1/3, 1.
+TEST(Quip, LevelsAreThePapers) {
+  test::RandomBlock random(shape, 1, 8, 24);
+  random.spec.weights = test::weights(2, false, Granularity::tensor);
+  BlockTask task = random.task();
+  const double rms = random.block.q.weight_OI.square().mean().sqrt().item<double>();
+  quantize_block(quip({{"rescale", false}}), task);
+  const QuantizedWeight& q = *random.block.q.quantized;
+  EXPECT_EQ(q.grid.scale_OG.numel(), 1);
+  EXPECT_NEAR(q.grid.scale_OG.item<double>(), 2 * 2.4 * rms / 3, 1e-5);
+  EXPECT_EQ(q.grid.zero_OG.item<float>(), 1.5f);
+  const at::Tensor levels = dequantize(at::arange(4, at::kByte).unsqueeze(0).expand({1, 4}).contiguous(),
+                                       {.scale_OG = q.grid.scale_OG, .zero_OG = q.grid.zero_OG, .qmin = 0, .qmax = 3,
+                                        .group_of_column_I = consecutive_groups(4, 4)});
+  EXPECT_TRUE(at::allclose(levels, at::tensor({-1.0, -1 / 3.0, 1 / 3.0, 1.0}).to(at::kFloat).unsqueeze(0) * float(2.4 * rms)));
+  // 24 x 24 codes of 2 bits, one scale, one zero point, 16 bits a column for the rescaling (here: none).
+  EXPECT_NEAR(q.bits_per_weight(), 2 + (16.0 + 2) / (24 * 24), 1e-9);
+}
+
+TEST(Quip, ManyBitsGiveTheWeightsBack) {
+  test::RandomBlock random(shape, 1, 8, 24);
+  random.spec.weights = test::weights(8, false, Granularity::tensor);
+  const at::Tensor before = random.block.down.weight_OI;
+  BlockTask task = random.task();
+  quantize_block(quip(), task);
+  EXPECT_LT(test::relative_difference(random.block.down.weight_OI, before), 0.1);
+  EXPECT_TRUE(random.block.down.quantized->column_scale_I.defined());
+}
+
+// One weight that stands out: a grid over the rows themselves spends its levels on it.
+TEST(Quip, OutlyingWeightsCostLessThanWithGptq) {
+  const auto loss = [&](const Json& method) {
+    test::RandomBlock random(shape, 1, 8, 24);
+    random.spec.weights = test::weights(3, false, Granularity::channel);
+    random.block.gate.weight_OI.select(1, 5).mul_(30);
+    BlockTask task = random.task();
+    const at::Tensor before = random.block.gate.weight_OI, h = hessian(task, SubsetKind::gate_up);
+    quantize_block(method_from_json(method, "m"), task);
+    return objective(before - random.block.gate.weight_OI, h, 0.01);
+  };
+  EXPECT_LT(loss("quip"), loss({{"preset", "gptq"}, {"gptq", {{"true_sequential", false}}}}));
+}
+
+TEST(Quip, RefusesOtherFormatsAndWrongOptions) {
+  QuantSpec spec;
+  spec.weights = test::weights(4, true, Granularity::channel);
+  spec.weights.format = "e2m1";
+  EXPECT_NE(test::user_error([&] { check_method_fits(quip(), spec, {}); }).find("format int"), std::string::npos);
+  EXPECT_NE(test::user_error([] { quip({{"rho", 0.0}}); }).find("quip.rho"), std::string::npos);
+  EXPECT_NE(test::user_error([] { quip({{"matrix", "x"}}); }).find("quip.matrix"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace ptq
