@@ -1,30 +1,34 @@
 // Transform `quarot` (Ashkboos et al. 2024, arXiv:2404.00456): rotations spread outliers over all channels;
 // the model computes the same function.
 //
-//   norms      their weights go into the linears that read them, W <- W diag(w), b <- b + W beta (of a norm with
+//   norms      their weights go into the linears that read them, W <- W diag(w), b <- b + W beta (of a norm
+//   with
 //              a bias beta); norms of ones commute with rotations:
-//   residual   h <- h R, R = diag(signs) H / sqrt(D) (or a uniform orthogonal matrix): q, k, v, gate, up: W <- W R;
+//   residual   h <- h R, R = diag(signs) H / sqrt(D) (or a uniform orthogonal matrix): q, k, v, gate, up: W
+//   <- W R;
 //              o, down: W <- R^T W, b <- R^T b. Embedding and head: residual_rotation.h; the head is untied.
-//   value_output  in each head: v's outputs and o's inputs, by a Hadamard matrix of head_dim, folded into both
-//   online_heads  over the heads of o's input, while the model runs; with value_output it makes up a rotation of all
+//   value_output  in each head: v's outputs and o's inputs, by a Hadamard matrix of head_dim, folded into
+//   both online_heads  over the heads of o's input, while the model runs; with value_output it makes up a
+//   rotation of all
 //                 of o's input at the cost of one over the heads. o: W <- W R
 //   online_down   of down's input, while the model runs. down: W <- W R
-//   online_qk     of queries and keys over head_dim after RoPE, while the model runs: what is cached is q, k R. It
+//   online_qk     of queries and keys over head_dim after RoPE, while the model runs: what is cached is q, k
+//   R. It
 //                 makes a difference only where the cache is rounded.
-// Where a Hadamard matrix of the order is not reached (quant/hadamard.h): `fallback`. What was taken is in the
-// layer metrics <block>/{residual, value_output, heads, down, qk}: rotation_hadamard, rotation_orthogonal and
-// rotation_blocks, orders whose product is that of the matrix.
+// Where a Hadamard matrix of the order is not reached (quant/hadamard.h): `fallback`. What was taken is in
+// the layer metrics <block>/{residual, value_output, heads, down, qk}: rotation_hadamard, rotation_orthogonal
+// and rotation_blocks, orders whose product is that of the matrix.
 //
-// Deviations: the mean of each row of the embedding stays (taking it away is exact only before LayerNorm); products are
-// float32, not float64. Scales that would have to pass an online rotation cannot be
-// folded after this step (scale_fold.h).
+// Deviations: the mean of each row of the embedding stays (taking it away is exact only before LayerNorm);
+// products are float32, not float64. Scales that would have to pass an online rotation cannot be folded after
+// this step (scale_fold.h).
 //
 // No calibration. A function of (block, options): the same on every member of a team. Cost: (A + B)
 // multiplications a weight for each rotation, A B its order.
 #include <map>
 
-#include "algorithms/residual_rotation.h"
 #include "algorithms/method.h"
+#include "algorithms/residual_rotation.h"
 #include "core/error.h"
 #include "quant/hadamard.h"
 
@@ -136,7 +140,8 @@ class QuarotStep : public Step, public RotatesResidual {
     if (options_.hadamard) return mixing_of(hidden, purpose);
     auto [place, added] = made_.try_emplace({hidden, purpose});
     if (added)
-      place->second = {.rotation = {random_orthogonal(hidden, seed(), purpose).to(at::kFloat), {}}, .orthogonal = hidden};
+      place->second = {.rotation = {random_orthogonal(hidden, seed(), purpose).to(at::kFloat), {}},
+                       .orthogonal = hidden};
     return place->second;
   }
 
@@ -189,24 +194,28 @@ std::unique_ptr<Step> make(const Json& options, const std::string& where_key) {
 const StepRegistry::Registration registration(
     "quarot",
     {StepKind::transform,
-     "rotates the residual stream, heads and down_proj's input, so that no channel stands out (QuaRot, arXiv:2404.00456)",
+     "rotates the residual stream, heads and down_proj's input, so that no channel stands out (QuaRot, "
+     "arXiv:2404.00456)",
      {{"seed", 0, "of signs and orthogonal matrices; 0 or more"},
       {"matrix", "hadamard", "of the residual stream: hadamard (with random signs) or orthogonal (uniform)"},
       {"fallback", "orthogonal",
-       "where Sylvester and Paley reach no Hadamard matrix of the order: orthogonal (a seeded matrix times a Hadamard "
+       "where Sylvester and Paley reach no Hadamard matrix of the order: orthogonal (a seeded matrix times a "
+       "Hadamard "
        "one) or blocks (block-diagonal Hadamard)"},
       {"value_output", true, "v's outputs and o's inputs are rotated within each head, at no cost"},
       {"online_heads", true, "o's input is rotated over the heads while the model runs"},
       {"online_down", true, "down's input is rotated while the model runs"},
       {"online_qk", true,
-       "queries and keys are rotated after RoPE while the model runs: makes a difference with a kv_cache only"}},
+       "queries and keys are rotated after RoPE while the model runs: makes a difference with a kv_cache "
+       "only"}},
      make});
 
 const MethodRegistry::Registration preset(
     "quarot", {.help = "QuaRot's rotations, then round to nearest (arXiv:2404.00456); needs no calibration",
                .steps = {"quarot", "rtn"}});
-const MethodRegistry::Registration preset_gptq("quarot+gptq", {.help = "QuaRot's rotations, then GPTQ (arXiv:2404.00456)",
-                                                               .steps = {"quarot", "gptq"}});
+const MethodRegistry::Registration preset_gptq("quarot+gptq",
+                                               {.help = "QuaRot's rotations, then GPTQ (arXiv:2404.00456)",
+                                                .steps = {"quarot", "gptq"}});
 
 }  // namespace
 }  // namespace ptq

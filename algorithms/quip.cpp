@@ -1,23 +1,25 @@
-// Round `quip` (Chee et al. 2023, arXiv:2307.13304): weights and Hessians are made incoherent (no entry stands
-// out) by random orthogonal matrices, then rounded column by column. For each linear, algorithm 1 there:
+// Round `quip` (Chee et al. 2023, arXiv:2307.13304): weights and Hessians are made incoherent (no entry
+// stands out) by random orthogonal matrices, then rounded column by column. For each linear, algorithms 1 to
+// 3 there:
 //   H <- H + percdamp mean(diag H) I,  H = (2/n) X^T X
-//   D = (diag H / diag W^T W)^(1/4):  W <- W D,  H <- D^-1 H D^-1                     (rescale)
 //   W <- U^T W V,  H <- V^T H V;  U, V: Kronecker products of two seeded matrices of about sqrt(n) each
 //   s = rho |W|_F / sqrt(m n) over each group of the spec; 2^b levels from -s to s
 //   LDLQ, which is GPTQ's solve in this basis (theorem 6 there): algorithms/gptq_solver.h
-// and back: the codes stand for U^T W D V, QuantizedWeight undoes all three. All Hessians are those of the block as
-// it came (as in the paper's code).
+// The codes stand for U^T W V; QuantizedWeight turns them back. All Hessians are those of the block as it
+// came (as in the paper's code). The diagonal rescaling before is a transform of its own, quip_scale.cpp; the
+// preset has both.
 //
-// Levels are -s + 2 s c / (2^b - 1): without a level at 0 and with a zero point (2^b - 1) / 2. With `symmetric: true`
-// they are multiples of 2 s / (2^b - 1) from -2^(b-1) to 2^(b-1) - 1. Granularity `tensor` is the paper's.
-// The chain's range is not read: it lies over weights that are not incoherent.
-// Deviations: no permutation beside the Kronecker factors; no greedy passes. `hadamard` takes Hadamard matrices with random
+// Levels are -s + 2 s c / (2^b - 1): without a level at 0 and with a zero point (2^b - 1) / 2. With
+// `symmetric: true` they are multiples of 2 s / (2^b - 1) from -2^(b-1) to 2^(b-1) - 1. Granularity `tensor`
+// is the paper's. The chain's range is not read: it lies over weights that are not incoherent. Deviations: no
+// permutation beside the Kronecker factors; no greedy passes. `hadamard` takes Hadamard matrices with random
 // signs in place of uniform orthogonal factors.
 //
-// In a team each linear is solved whole by one member. Draws are keyed by (seed, linear's name). Layer metrics: loss and damping
-// as of gptq, in the rotated basis, where the loss is the same number. Cost of a linear: GPTQ's, and 4/3 I^3 for a Hessian of
-// its own.
+// In a team each linear is solved whole by one member. Draws are keyed by (seed, linear's name). Layer
+// metrics: loss and damping as of gptq, in the rotated basis, where the loss is the same number. Cost of a
+// linear: GPTQ's, and 4/3 I^3 for the factors of a Hessian of its own.
 #include <cmath>
+#include <tuple>
 
 #include "algorithms/gptq_solver.h"
 #include "algorithms/method.h"
@@ -31,7 +33,6 @@ namespace {
 struct QuipOptions {
   double percdamp = 0.01;
   double rho = 2.4;
-  bool rescale = true;
   bool hadamard = false;
   int64_t seed = 0;
 };
@@ -43,7 +44,9 @@ Rotation random_rotation(int64_t n, const QuipOptions& options, const std::strin
     Rotation rotation = hadamard_mixing(n, MixingFallback::orthogonal, seed, purpose).rotation;
     for (at::Tensor* factor : {&rotation.left_AA, &rotation.right_BB})
       if (factor->defined())
-        *factor = *factor * random_signs(factor->size(0), seed, purpose + (factor == &rotation.left_AA ? " l" : " r")).unsqueeze(1);
+        *factor = *factor *
+                  random_signs(factor->size(0), seed, purpose + (factor == &rotation.left_AA ? " l" : " r"))
+                      .unsqueeze(1);
     return rotation;
   }
   auto b = static_cast<int64_t>(std::sqrt(static_cast<double>(n)));
@@ -77,14 +80,16 @@ class QuipStep : public Step {
         if (!weights_of(task, *linear).quantized()) continue;
         check_finite(linear->weight_OI, linear->name);
         work.emplace_back(linear, &statistics.at(kind));
-        const auto rows = static_cast<double>(linear->weight_OI.size(0)), columns = static_cast<double>(linear->weight_OI.size(1));
+        const auto rows = static_cast<double>(linear->weight_OI.size(0)),
+                   columns = static_cast<double>(linear->weight_OI.size(1));
         costs.push_back(columns * columns * (rows + columns));
       }
     const std::vector<int> member = spread(costs, task.team.size());
     std::vector<at::Tensor> mine;
     for (size_t i = 0; i < work.size(); ++i) {
       if (member[i] != task.team.rank()) continue;
-      for (at::Tensor& part : solve(*work[i].first, *work[i].second, weights_of(task, *work[i].first))) mine.push_back(std::move(part));
+      for (at::Tensor& part : solve(*work[i].first, *work[i].second, weights_of(task, *work[i].first)))
+        mine.push_back(std::move(part));
       if (task.heartbeat) task.heartbeat();
     }
     const std::vector<std::vector<at::Tensor>> all = task.team.all_gather(mine);
@@ -97,25 +102,19 @@ class QuipStep : public Step {
   }
 
  private:
-  // codes, scale, zero, input scale, {loss, damping}
-  std::vector<at::Tensor> solve(const Linear& linear, const InputStatistics& statistics, const WeightSpec& spec) const {
+  // codes, scale, zero, {loss, damping}
+  std::vector<at::Tensor> solve(const Linear& linear, const InputStatistics& statistics,
+                                const WeightSpec& spec) const {
     const auto [input, output] = rotations(linear);
     at::Tensor hessian = hessian_of(statistics).cpu(), weight = linear.weight_OI.cpu();
     const at::Tensor diagonal = hessian.diagonal();
     if (!diagonal.isfinite().all().item<bool>())
-      throw UserError({{}, 0, linear.name}, "calibration activations are not finite (NaN, infinity, or too large to square)");
+      throw UserError({{}, 0, linear.name},
+                      "calibration activations are not finite (NaN, infinity, or too large to square)");
     const at::Tensor dead = diagonal == 0;
     hessian.diagonal().add_(options_.percdamp * diagonal.mean());
     hessian.diagonal().masked_fill_(hessian.diagonal() == 0, 1.0);
     weight = weight.masked_fill(dead, 0.0);
-    at::Tensor scale_I = at::ones({weight.size(1)});
-    if (options_.rescale) {
-      const at::Tensor norms = weight.square().sum(0);
-      scale_I = (hessian.diagonal() / norms).pow(0.25);
-      scale_I.masked_fill_(norms == 0, 1.0);
-      weight = weight * scale_I;
-      hessian = hessian / scale_I / scale_I.unsqueeze(1);
-    }
     weight = rotate_rows(rotate(weight, input), output);
     hessian = rotate_rows(rotate(hessian, input), input);
     hessian = (hessian + hessian.t()) / 2;
@@ -123,13 +122,16 @@ class QuipStep : public Step {
 
     QuantGrid grid = grid_of(weight, spec, linear.name);
     const at::Tensor shift = spec.symmetric ? at::zeros_like(grid.scale_OG) : grid.scale_OG / 2;
-    const at::Tensor shifted = weight + (shift.size(1) == 1 ? shift : shift.index_select(1, grid.group_of_column_I));
-    GptqSolution solution = gptq_solve({.weight_OI = shifted, .factor = factor, .spec = spec, .grid = grid, .fit_group = {}});
+    const at::Tensor shifted =
+        weight + (shift.size(1) == 1 ? shift : shift.index_select(1, grid.group_of_column_I));
+    GptqSolution solution =
+        gptq_solve({.weight_OI = shifted, .factor = factor, .spec = spec, .grid = grid, .fit_group = {}});
     if (!std::isfinite(solution.loss))
-      throw UserError({{}, 0, linear.name}, "LDLQ overflowed: weights or calibration activations are too large");
+      throw UserError({{}, 0, linear.name},
+                      "LDLQ overflowed: weights or calibration activations are too large");
     // Levels (c - z) s over weights that were moved up by s / 2 are (c - z - 1/2) s over those that were not.
     if (!spec.symmetric) grid.zero_OG = grid.zero_OG + 0.5;
-    return {solution.weight.codes_OI, grid.scale_OG, grid.zero_OG, 1 / scale_I,
+    return {solution.weight.codes_OI, grid.scale_OG, grid.zero_OG,
             at::tensor({solution.loss, factor.damping + options_.percdamp}, at::kDouble)};
   }
 
@@ -174,9 +176,8 @@ class QuipStep : public Step {
     result.grid.zero_OG = take();
     const int64_t columns = result.codes_OI.size(1);
     result.grid.group_of_column_I = consecutive_groups(
-        columns, spec.granularity == Granularity::tensor ? columns : group_columns(spec, columns, linear.name));
-    const at::Tensor scale_I = take();
-    if (options_.rescale) result.column_scale_I = scale_I;
+        columns,
+        spec.granularity == Granularity::tensor ? columns : group_columns(spec, columns, linear.name));
     std::tie(result.input_rotation, result.output_rotation) = rotations(linear);
     linear.set_quantized(std::move(result));
     const at::Tensor about = take();
@@ -191,19 +192,22 @@ std::unique_ptr<Step> make(const Json& options, const std::string& where_key) {
   const auto number = [&](const char* name, double low, double high) {
     const double value = options.at(name).get<double>();
     if (!(value >= low && value <= high))
-      throw UserError({{}, 0, where_key + "." + name}, "must be from " + shortest(low) + " to " + shortest(high) + ", not " + options.at(name).dump());
+      throw UserError(
+          {{}, 0, where_key + "." + name},
+          "must be from " + shortest(low) + " to " + shortest(high) + ", not " + options.at(name).dump());
     return value;
   };
   QuipOptions quip;
   quip.percdamp = number("percdamp", 0, 10);
   quip.rho = number("rho", 0.1, 100);
-  quip.rescale = options.at("rescale").get<bool>();
   const std::string matrix = options.at("matrix").get<std::string>();
   if (matrix != "orthogonal" && matrix != "hadamard")
-    throw UserError({{}, 0, where_key + ".matrix"}, unknown_name_message("matrix", matrix, {"hadamard", "orthogonal"}));
+    throw UserError({{}, 0, where_key + ".matrix"},
+                    unknown_name_message("matrix", matrix, {"hadamard", "orthogonal"}));
   quip.hadamard = matrix == "hadamard";
   quip.seed = options.at("seed").get<int64_t>();
-  if (quip.seed < 0) throw UserError({{}, 0, where_key + ".seed"}, "must be 0 or more, not " + options.at("seed").dump());
+  if (quip.seed < 0)
+    throw UserError({{}, 0, where_key + ".seed"}, "must be 0 or more, not " + options.at("seed").dump());
   return std::make_unique<QuipStep>(quip);
 }
 
@@ -213,14 +217,14 @@ const StepRegistry::Registration registration(
      "incoherence by seeded orthogonal matrices, then LDLQ on levels of its own (QuIP, arXiv:2307.13304)",
      {{"percdamp", 0.01, "share of the Hessian's mean diagonal added to it; 0 to 10"},
       {"rho", 2.4, "half the range of the levels in root mean squares of the incoherent weights; 0.1 to 100"},
-      {"rescale", true, "columns scaled to balance weights and Hessian before"},
       {"matrix", "orthogonal", "the Kronecker factors: orthogonal (uniform) or hadamard (with random signs)"},
       {"seed", 0, "of the matrices; 0 or more"}},
      make});
 
 const MethodRegistry::Registration preset(
-    "quip", {.help = "QuIP: incoherence processing and LDLQ (arXiv:2307.13304); its grids are one a matrix with granularity: tensor",
-             .steps = {"quip"}});
+    "quip", {.help = "QuIP: incoherence processing and LDLQ (arXiv:2307.13304); its grids are one a matrix "
+                     "with granularity: tensor",
+             .steps = {"quip_scale", "quip"}});
 
 }  // namespace
 }  // namespace ptq

@@ -1,6 +1,7 @@
-// A rotation of the residual stream (QuaRot's R1, arXiv:2404.00456): every block reads and writes h R in place of h, and the
-// model's ends follow. A step that rotates it says so by this interface; harness/quantize.cpp gives the steps after it, and the next
-// blocks, rotated calibration inputs, and writes the ends.
+// A rotation of the residual stream (QuaRot's R1, arXiv:2404.00456): every block reads and writes h R in
+// place of h, and the model's ends follow. A step that rotates it says so by this interface;
+// harness/quantize.cpp gives the steps after it, and the next blocks, rotated calibration inputs, and writes
+// the ends.
 #pragma once
 
 #include <ATen/ATen.h>

@@ -14,7 +14,9 @@
 #include "core/error.h"
 #include "core/reason.h"
 #include "core/reserved_file.h"
+#include "harness/block_difference.h"
 #include "harness/block_parts.h"
+#include "harness/residual_turns.h"
 #include "harness/scheduler.h"
 #include "models/device.h"
 
@@ -29,50 +31,7 @@ at::Tensor ids_tensor(const std::vector<int32_t>& ids) {
   return ids_BT;
 }
 
-void check_finite(DecoderBlock& block) {
-  for (const Linear* linear : block.linears())
-    if (!at::isfinite(linear->weight_OI).all().item<bool>())
-      throw UserError(linear->name + ".weight holds NaN or infinity");
-}
-
-// What differs between the checkpoint's block and the one that the steps left.
-Overlay difference(DecoderBlock before, DecoderBlock& after, const QuantSpec& spec) {
-  Overlay overlay;
-  const std::string prefix = "model.layers." + std::to_string(before.index) + ".";
-  const auto keep = [&](const std::string& name, const at::Tensor& old_value, const at::Tensor& new_value) {
-    if (new_value.defined() &&
-        !(old_value.is_same(new_value) || (old_value.defined() && at::equal(old_value, new_value))))
-      overlay.tensors[name] = new_value.cpu();
-  };
-  keep(prefix + "input_layernorm.weight", before.input_norm_D, after.input_norm_D);
-  keep(prefix + "post_attention_layernorm.weight", before.post_norm_D, after.post_norm_D);
-  keep(prefix + "input_layernorm.bias", before.input_norm_bias_D, after.input_norm_bias_D);
-  keep(prefix + "post_attention_layernorm.bias", before.post_norm_bias_D, after.post_norm_bias_D);
-  const auto keep_rotation = [&](const std::string& place, const std::shared_ptr<const Rotation>& rotation) {
-    if (!rotation) return;
-    keep(online_name(after.index, place, "left"), {}, rotation->left_AA);
-    keep(online_name(after.index, place, "right"), {}, rotation->right_BB);
-  };
-  for (const SubsetKind kind : all_subsets)
-    keep_rotation(subset_name(kind), after.online[static_cast<size_t>(kind)]);
-  keep_rotation("qk", after.online_qk);
-  const auto old_linears = before.linears(), new_linears = after.linears();
-  for (size_t i = 0; i < new_linears.size(); ++i) {
-    Linear& linear = *new_linears[i];
-    if (spec.weights_of(linear.name, after.index).quantized()) {
-      PTQ_CHECK(linear.quantized != nullptr, linear.name + " was left without a grid");
-      overlay.linears[linear.name] = *linear.quantized;
-    } else {  // transforms change what is not rounded as well
-      keep(linear.name + ".weight", old_linears[i]->weight_OI, linear.weight_OI);
-    }
-    keep(linear.name + ".bias", old_linears[i]->bias_O, linear.bias_O);
-    if (!linear.low_rank) continue;
-    keep(low_rank_name(linear.name, "a"), {}, linear.low_rank->a_IK);
-    keep(low_rank_name(linear.name, "b"), {}, linear.low_rank->b_KO);
-    keep(low_rank_name(linear.name, "bits"), {}, at::full({1}, linear.low_rank->bits, at::kFloat));
-  }
-  return overlay;
-}
+using States = std::vector<at::Tensor>;  // one [T, D] a sequence
 
 // A block somewhere along a chain of steps.
 struct Branch {
@@ -82,11 +41,13 @@ struct Branch {
   std::vector<LayerMetric> metrics;
   BlockStatistics* shared = nullptr;
   std::shared_ptr<const DecoderBlock> original{};
+  std::shared_ptr<const States> inputs_TD{}, targets_TD{};  // where a step has rotated the residual stream
 };
 
 struct JobState {
   BlockParts parts;
   std::vector<std::unique_ptr<Step>> steps;
+  ResidualTurns turns;
   std::vector<std::string> step_keys;  // equal keys: the same step on the same spec
   int64_t finished = 0;                // blocks
   std::string error;
@@ -110,16 +71,22 @@ class ModelQuantizer {
         prefix_(calibrated_ && jobs.front().method.input == InputStream::quantized_prefix) {
     PTQ_CHECK(!prefix_ || jobs.size() == 1, "jobs on the quantized prefix share nothing");
     for (const QuantizeJob& job : jobs) {
-      JobState state{
-          .parts = {job.artifact, job.key}, .steps = job.method.make_steps(), .step_keys = {}, .error = {}};
+      JobState state{.parts = {job.artifact, job.key},
+                     .steps = job.method.make_steps(),
+                     .turns = {},
+                     .step_keys = {},
+                     .error = {}};
       for (const auto& step : state.steps) targets_ = targets_ || step->needs_targets();
+      state.turns = ResidualTurns(state.steps, model_.config().hidden_size);
+      turns_ = turns_ || state.turns.any();
       states_.push_back(std::move(state));
     }
     if (!calibrated_) return;
     sequences_ = Share::of(static_cast<int64_t>(calibration.ids_NT.size()), team.rank(), team.size());
     tokens_ = static_cast<int64_t>(calibration.ids_NT[0].size());
     const int64_t held = sequences_.last - sequences_.first, hidden = model_.config().hidden_size;
-    const int64_t bytes = held * tokens_ * hidden * int64_t{sizeof(float)} * (targets_ ? 3 : 1);
+    const int64_t copies = (targets_ ? 3 : 1) + (turns_ ? targets_ ? 2 : 1 : 0);
+    const int64_t bytes = held * tokens_ * hidden * int64_t{sizeof(float)} * copies;
     spilled_ = device_.is_cpu() && memory_limit > 0 && bytes > memory_limit / 8;
   }
 
@@ -267,13 +234,15 @@ class ModelQuantizer {
   BlockTask task_of(size_t job, Branch& branch) const {
     return {.block = branch.block,
             .spec = jobs_[job].spec,
-            .inputs_TD = stream_TD_,
+            .inputs_TD = branch.inputs_TD ? *branch.inputs_TD : stream_TD_,
             .context = context_,
             .metrics = std::move(branch.metrics),
             .heartbeat = [this] { share_(begun()); },
             .grids = std::move(branch.grids),
             .fit_group = branch.fit_group,
-            .targets_TD = targets_ ? &outputs_TD_ : nullptr,
+            .targets_TD = !targets_           ? nullptr
+                          : branch.targets_TD ? branch.targets_TD.get()
+                                              : &outputs_TD_,
             .seed = seed_,
             .team = team_,
             .share = sequences_,
@@ -284,12 +253,26 @@ class ModelQuantizer {
 
   void run_one(size_t job, size_t depth, Branch& branch) {
     BlockTask task = task_of(job, branch);
-    run_step(*states_[job].steps[depth], task);
+    const Step& step = *states_[job].steps[depth];
+    run_step(step, task);
     branch.metrics = std::move(task.metrics);
     branch.grids = std::move(task.grids);
     branch.fit_group = std::move(task.fit_group);
     branch.shared = task.shared;
     branch.original = task.original;
+    const auto rotation = residual_rotation_of(step, model_.config().hidden_size);
+    if (!rotation || !calibrated_) return;
+    const auto turned = [&](const States& states_TD) {
+      auto result = std::make_shared<States>(states_TD.size());
+      each_sequence([&](size_t n) { (*result)[n] = keep(rotation->turn(states_TD[n])); });
+      return result;
+    };
+    branch.inputs_TD = turned(task.inputs_TD);
+    if (targets_) branch.targets_TD = turned(*task.targets_TD);
+  }
+
+  void each_sequence(const std::function<void(size_t n)>& work) const {
+    SequenceParts(sequences_).run([&](size_t, size_t n) { work(n); }, [this] { share_(begun()); });
   }
 
   // The first member keeps it.
@@ -315,14 +298,11 @@ class ModelQuantizer {
     states_[job].parts.write(index_, overlay, record);
   }
 
-  std::vector<at::Tensor> forward(const DecoderBlock& block, const std::vector<at::Tensor>& inputs_TD) const {
-    std::vector<at::Tensor> outputs_TD(inputs_TD.size());
-    SequenceParts(sequences_)
-        .run(
-            [&](size_t, size_t n) {
-              outputs_TD[n] = keep(block.forward(inputs_TD[n].unsqueeze(0), context_).squeeze(0));
-            },
-            [this] { share_(begun()); });
+  States forward(const DecoderBlock& block, const States& inputs_TD) const {
+    States outputs_TD(inputs_TD.size());
+    each_sequence([&](size_t n) {
+      outputs_TD[n] = keep(block.forward(inputs_TD[n].unsqueeze(0), context_).squeeze(0));
+    });
     return outputs_TD;
   }
 
@@ -336,15 +316,14 @@ class ModelQuantizer {
       stream_TD_ = std::move(outputs_TD_);
     } else {
       const DecoderBlock& path = prefix_ ? quantized_ : original_;
-      SequenceParts(sequences_)
-          .run(
-              [&](size_t, size_t n) {  // in place: one output a thread beside the stream
-                at::Tensor& input_TD = stream_TD_[n];
-                const at::Tensor output_TD = path.forward(input_TD.unsqueeze(0), context_).squeeze(0);
-                if (spilled_) input_TD.copy_(output_TD);
-                else input_TD = output_TD;
-              },
-              [this] { share_(begun()); });
+      const ResidualTurns turns = prefix_ ? states_.front().turns : ResidualTurns();
+      each_sequence([&](size_t n) {  // in place: one output a thread beside the stream
+        at::Tensor& input_TD = stream_TD_[n];
+        const at::Tensor output_TD =
+            turns.turn_back(path.forward(turns.turn(input_TD).unsqueeze(0), context_).squeeze(0));
+        if (spilled_) input_TD.copy_(output_TD);
+        else input_TD = output_TD;
+      });
     }
     if (prefix_ && targets_) full_TD_ = std::move(outputs_TD_);
     // One look a block: a NaN would poison every later statistic silently.
@@ -370,10 +349,11 @@ class ModelQuantizer {
             weights += record.weights;
           }
           result.average_bits = bits / weights;
-          result.digest =
-              states_[j].parts.merge(layers_, {{"key", jobs_[j].key},
-                                               {"method", canonical(to_json(jobs_[j].method))},
-                                               {"quantization", canonical(to_json(jobs_[j].spec))}});
+          result.digest = states_[j].parts.merge(layers_,
+                                                 {{"key", jobs_[j].key},
+                                                  {"method", canonical(to_json(jobs_[j].method))},
+                                                  {"quantization", canonical(to_json(jobs_[j].spec))}},
+                                                 states_[j].turns.ends(*checkpoint_));
         } catch (const UserError& e) {
           result.error = e.what();
         }
@@ -391,12 +371,12 @@ class ModelQuantizer {
   const std::function<void(double)>& share_;
   const at::Device device_;
   int64_t layers_;
-  bool calibrated_, prefix_, targets_ = false, spilled_ = false;
+  bool calibrated_, prefix_, targets_ = false, turns_ = false, spilled_ = false;
   std::vector<JobState> states_;
   mutable std::atomic<int64_t> kept_files_ = 0;  // threads name theirs at the same time
   Share sequences_;
   int64_t tokens_ = 1;
-  std::vector<at::Tensor> stream_TD_, full_TD_, outputs_TD_;  // this member's sequences
+  States stream_TD_, full_TD_, outputs_TD_;  // this member's sequences
   // Of the block in hand.
   int64_t index_ = 0;
   ForwardContext context_;

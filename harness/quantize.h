@@ -38,12 +38,13 @@ struct QuantizeResult {
 //
 // Blocks are held in float32, one at a time; of the calibration set each member keeps its share of the stream
 // (samples * length * hidden * 4 bytes over the members, twice for the moment of a block; another one where a
-// learned step needs targets). Finished blocks are kept on disk (harness/block_parts.h) and not computed
-// again. With a memory_limit (bytes; 0: none) a stream of more than an eighth of it, and then also what steps
-// keep of its size (three times as much at most), lies in mapped files beside the artifact. A job that fails
-// says so in its result: layers whose groups do not divide, weights or activations that are not finite, out
-// of memory. `share` is told the part done, in [0, 1]; it may throw to end the work. Blocks
-// and streams lie on `device`, in no file where that is a GPU.
+// learned step needs targets, and as much again behind a step that rotates the residual stream). Finished
+// blocks are kept on disk (harness/block_parts.h) and not computed again. With a memory_limit (bytes; 0:
+// none) a stream of more than an eighth of it, and then also what steps keep of its size (three times as much
+// at most), lies in mapped files beside the artifact. A job that fails says so in its result: layers whose
+// groups do not divide, weights or activations that are not finite, out of memory. `share` is told the part
+// done, in [0, 1]; it may throw to end the work. Blocks and streams lie on `device`, in no file where that is
+// a GPU.
 std::vector<QuantizeResult> quantize_models(const std::shared_ptr<const Checkpoint>& checkpoint,
                                             const std::vector<QuantizeJob>& jobs,
                                             const CalibrationSet& calibration, uint64_t seed,

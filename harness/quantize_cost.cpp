@@ -150,10 +150,16 @@ class QuantizeCounter {
     if (name == "gptq") return gptq(options, spec, known, range);
     if (name == "signround") return signround(options);
     if (name == "lqer" || name == "l2qer") return lqer(name == "l2qer");
+    if (name == "quarot") return rotations();
     by_sequences("unknown step " + name, forward(n_ > 0 ? n_ : 0).times(unknown_step_passes));
     rounding();
   }
 
+  void rotations() {  // of the weights, and of the stream there and back
+    const double flops = 6 * std::sqrt(count(c_.hidden_size)), stream = count(n_ * t_ * c_.hidden_size);
+    everyone("rotations", Work{}.add(Kernel::gemm, flops * model_.block_weights(), 40));
+    by_sequences("rotations", Work{}.add(Kernel::gemm, flops * stream, 4 * count(n_)));
+  }
   void min_max() { everyone("ranges", Work{}.add(Kernel::range, model_.block_weights(), 7)); }
   void rounding() { everyone("rounding", Work{}.add(Kernel::quantize, 2 * model_.block_weights(), 14)); }
   static Work search_work(double weights, double candidates, double tiles) {
@@ -365,12 +371,13 @@ class QuantizeCounter {
   void memory() {
     Memory& m = unit_.memory;
     const double weights = model_.block_weights(), D = count(c_.hidden_size), F = count(c_.intermediate_size);
-    bool scale = false, clip = false, gptq = false;
+    bool scale = false, clip = false, gptq = false, turned = false;
     for (const JobShape& job : jobs_)
       for (const Json& step : job.method["steps"]) {
         scale = scale || step["step"] == "awq_scale";
         clip = clip || step["step"] == "awq_clip";
         gptq = gptq || step["step"] == "gptq";
+        turned = turned || step["step"] == "quarot";
       }
     m.program = 250e6;
     // The block as it came, the one that is worked on, codes, and temporaries as large as the largest linear.
@@ -378,7 +385,7 @@ class QuantizeCounter {
     if (learned_) m.block += 4 * weights * 6;  // rounding and its best, gradients and their partial sums
     const double stream = 4 * count(n_ * t_) * D;
     m.states = stream * (1 + (learned_ ? 1 : 0) + (learned_ && prefix_ ? 1 : 0));
-    m.stream = stream * ((scale ? 3 : 0) + (gptq ? 1 : 0));
+    m.stream = stream * ((scale ? 3 : 0) + (gptq ? 1 : 0) + (turned ? 1 : 0));
     const double widest =
         count(std::max(c_.intermediate_size, std::max(c_.hidden_size, c_.heads * c_.head_dim)));
     if (n_ > 0)

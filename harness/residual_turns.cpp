@@ -18,7 +18,8 @@ at::Tensor ResidualTurns::turn(at::Tensor h) const {
 }
 
 at::Tensor ResidualTurns::turn_back(at::Tensor h) const {
-  for (auto rotation = rotations_.rbegin(); rotation != rotations_.rend(); ++rotation) h = (*rotation)->turn_back(h);
+  for (auto rotation = rotations_.rbegin(); rotation != rotations_.rend(); ++rotation)
+    h = (*rotation)->turn_back(h);
   return h;
 }
 
@@ -30,7 +31,9 @@ Overlay ResidualTurns::ends(const Checkpoint& checkpoint) const {
   ModelEnds ends = {load(embedding), load("model.norm.weight"), load(head)};
   for (const auto& rotation : rotations_) ends = rotated(ends, *rotation);
   Overlay overlay;
-  overlay.tensors = {{embedding, ends.embedding_VD}, {"model.norm.weight", ends.final_norm_D}, {"lm_head.weight", ends.head_VD}};
+  overlay.tensors = {{embedding, ends.embedding_VD},
+                     {"model.norm.weight", ends.final_norm_D},
+                     {"lm_head.weight", ends.head_VD}};
   return overlay;
 }
 

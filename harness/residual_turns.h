@@ -1,5 +1,5 @@
-// What the steps of a chain rotate the residual stream by (algorithms/residual_rotation.h), in their order: one
-// job's view of the stream, whose states lie as the checkpoint has them.
+// What the steps of a chain rotate the residual stream by (algorithms/residual_rotation.h), in their order:
+// one job's view of the stream, whose states lie as the checkpoint has them.
 #pragma once
 
 #include <memory>
@@ -18,6 +18,7 @@ class ResidualTurns {
   ResidualTurns() = default;
   ResidualTurns(const std::vector<std::unique_ptr<Step>>& steps, int64_t hidden_size);
 
+  bool any() const { return !rotations_.empty(); }
   at::Tensor turn(at::Tensor h) const;       // states as the chain's last step has them
   at::Tensor turn_back(at::Tensor h) const;  // and as the checkpoint has them
   // Embedding, last norm and head behind which the chain's blocks belong; nothing where no step rotates.

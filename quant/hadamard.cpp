@@ -50,7 +50,8 @@ class FiniteField {
 
   int64_t difference(int64_t a, int64_t b) const {
     int64_t result = 0, place = 1;
-    for (size_t i = 0; i < k_; ++i, a /= p_, b /= p_, place *= p_) result += (a % p_ - b % p_ + p_) % p_ * place;
+    for (size_t i = 0; i < k_; ++i, a /= p_, b /= p_, place *= p_)
+      result += (a % p_ - b % p_ + p_) % p_ * place;
     return result;
   }
 
@@ -93,7 +94,8 @@ class FiniteField {
         divisor.resize(degree);
         divisor.push_back(1);
         bool divides = true;
-        for (const int64_t coefficient : remainder(polynomial, divisor)) divides = divides && coefficient == 0;
+        for (const int64_t coefficient : remainder(polynomial, divisor))
+          divides = divides && coefficient == 0;
         if (divides) return false;
       }
     }
@@ -128,7 +130,8 @@ std::optional<PrimePower> paley_one(int64_t order) {
   return order % 4 == 0 && order <= largest_paley ? prime_power(order - 1) : std::nullopt;
 }
 std::optional<PrimePower> paley_two(int64_t order) {
-  return order % 4 == 0 && order / 2 % 4 == 2 && order <= largest_paley ? prime_power(order / 2 - 1) : std::nullopt;
+  return order % 4 == 0 && order / 2 % 4 == 2 && order <= largest_paley ? prime_power(order / 2 - 1)
+                                                                        : std::nullopt;
 }
 
 at::Tensor sylvester(int64_t order) {
@@ -190,7 +193,8 @@ at::Tensor random_orthogonal(int64_t order, uint64_t seed, std::string_view purp
   auto* const value = normal.mutable_data_ptr<double>();
   for (int64_t i = 0; i < order * order; ++i) {  // Box-Muller
     const auto index = static_cast<uint64_t>(2 * i);
-    value[i] = std::sqrt(-2 * std::log(1 - rng.uniform(index))) * std::cos(2 * std::numbers::pi * rng.uniform(index + 1));
+    value[i] = std::sqrt(-2 * std::log(1 - rng.uniform(index))) *
+               std::cos(2 * std::numbers::pi * rng.uniform(index + 1));
   }
   const auto [q, r] = at::linalg_qr(normal);
   const at::Tensor diagonal = r.diagonal();

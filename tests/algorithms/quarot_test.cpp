@@ -17,20 +17,24 @@ const ResidualRotation residual(const Step& step, int64_t hidden) {
   return *dynamic_cast<const RotatesResidual&>(step).residual_rotation(hidden);
 }
 
-const std::vector<Json> option_sets = {
-    Json::object(),
-    {{"matrix", "orthogonal"}},
-    {{"fallback", "blocks"}},
-    {{"value_output", false}},
-    {{"online_heads", false}},
-    {{"online_down", false}},
-    {{"online_qk", false}},
-    {{"seed", 5}, {"value_output", false}, {"online_heads", false}, {"online_down", false}, {"online_qk", false}}};
+const std::vector<Json> option_sets = {Json::object(),
+                                       {{"matrix", "orthogonal"}},
+                                       {{"fallback", "blocks"}},
+                                       {{"value_output", false}},
+                                       {{"online_heads", false}},
+                                       {{"online_down", false}},
+                                       {{"online_qk", false}},
+                                       {{"seed", 5},
+                                        {"value_output", false},
+                                        {"online_heads", false},
+                                        {"online_down", false},
+                                        {"online_qk", false}}};
 
 // Orders that Hadamard matrices have, and (18, 9 heads, 6, 22) that they have not.
-const std::vector<test::Shape> shapes = {{},
-                                         {.hidden = 24, .intermediate = 48, .heads = 4, .kv_heads = 4, .head_dim = 8, .bias = true},
-                                         {.hidden = 18, .intermediate = 22, .heads = 9, .kv_heads = 3, .head_dim = 6, .bias = true}};
+const std::vector<test::Shape> shapes = {
+    {},
+    {.hidden = 24, .intermediate = 48, .heads = 4, .kv_heads = 4, .head_dim = 8, .bias = true},
+    {.hidden = 18, .intermediate = 22, .heads = 9, .kv_heads = 3, .head_dim = 6, .bias = true}};
 
 TEST(Quarot, ARotatedBlockMapsRotatedStatesToRotatedStates) {
   for (const test::Shape& shape : shapes)
@@ -45,7 +49,8 @@ TEST(Quarot, ARotatedBlockMapsRotatedStatesToRotatedStates) {
       run_step(*step, task);
       const ResidualRotation turn = residual(*step, shape.hidden);
       for (size_t n = 0; n < wanted.size(); ++n) {
-        const at::Tensor out = random.block.forward(turn.turn(random.inputs_TD[n].unsqueeze(0)), random.context);
+        const at::Tensor out =
+            random.block.forward(turn.turn(random.inputs_TD[n].unsqueeze(0)), random.context);
         EXPECT_LT(test::relative_difference(turn.turn_back(out), wanted[n]), 1e-5) << options << shape.hidden;
       }
     }
@@ -60,7 +65,8 @@ TEST(Quarot, FoldsNormsAndRotatesWeightsByHand) {
   block.input_norm_bias_D = at::tensor({1.0f, -1.0f});
   block.q.weight_OI = test::matrix({1, 2, 3, 4}, 2);
   block.down.weight_OI = test::matrix({1, 2, 3, 4}, 2);
-  const auto step = quarot({{"value_output", false}, {"online_heads", false}, {"online_down", false}, {"online_qk", false}});
+  const auto step = quarot(
+      {{"value_output", false}, {"online_heads", false}, {"online_down", false}, {"online_qk", false}});
   BlockTask task = random.task();
   run_step(*step, task);
   const at::Tensor signs = random_signs(2, 0, "quarot signs").to(at::kFloat);
@@ -117,14 +123,18 @@ TEST(Quarot, ScalesCannotPassAnOnlineRotation) {
   test::RandomBlock random(shapes[0]);
   BlockTask task = random.task();
   run_step(*quarot(), task);
-  const Method scaling = method_from_json({{"steps", {"awq_scale"}}, {"awq_scale", {{"subsets", {"down"}}}}}, "m");
+  const Method scaling =
+      method_from_json({{"steps", {"awq_scale"}}, {"awq_scale", {{"subsets", {"down"}}}}}, "m");
   const std::string message = test::user_error([&] { quantize_block(scaling, task); });
   EXPECT_NE(message.find("online"), std::string::npos) << message;
 }
 
 TEST(Quarot, RefusesWrongOptionsByName) {
   EXPECT_NE(test::user_error([] { quarot({{"matrix", "haar"}}); }).find("quarot.matrix"), std::string::npos);
-  EXPECT_NE(test::user_error([] { quarot({{"fallback", "none"}}); }).find("quarot.fallback"), std::string::npos);
+  EXPECT_NE(test::user_error([] {
+              quarot({{"fallback", "none"}});
+            }).find("quarot.fallback"),
+            std::string::npos);
   EXPECT_NE(test::user_error([] { quarot({{"seed", -1}}); }).find("quarot.seed"), std::string::npos);
 }
 

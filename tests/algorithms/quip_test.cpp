@@ -26,10 +26,10 @@ at::Tensor hessian(BlockTask& task, SubsetKind kind) {
 
 const test::Shape shape{.hidden = 24, .intermediate = 40, .heads = 4, .kv_heads = 2, .head_dim = 6};
 
-// The loss is computed column by column in the rotated, rescaled basis; it is the objective of the weights that came
-// out, in the basis of the model: so codes, grid, rotations and scales undo each other.
+// The loss is computed column by column in the rotated, rescaled basis; it is the objective of the weights
+// that came out, in the basis of the model: so codes, grid, rotations and scales undo each other.
 TEST(Quip, LossIsTheObjectiveOfWhatComesOut) {
-  for (const Json& options : {Json::object(), Json{{"matrix", "hadamard"}}, Json{{"rescale", false}, {"rho", 1.5}, {"seed", 4}}})
+  for (const Json& options : {Json::object(), Json{{"matrix", "hadamard"}}, Json{{"rho", 1.5}, {"seed", 4}}})
     for (const bool symmetric : {false, true})
       for (const Granularity granularity : {Granularity::tensor, Granularity::channel, Granularity::group}) {
         test::RandomBlock random(shape, 1, 8, 24);
@@ -39,29 +39,34 @@ TEST(Quip, LossIsTheObjectiveOfWhatComesOut) {
         task.metrics.clear();
         quantize_block(quip(options), task);
         const double loss = test::metric(task, "model.layers.3.mlp.gate_proj", "loss");
-        const double wanted = objective(before - random.block.gate.weight_OI, h, test::metric(task, "model.layers.3.mlp.gate_proj", "damping"));
+        const double wanted = objective(before - random.block.gate.weight_OI, h,
+                                        test::metric(task, "model.layers.3.mlp.gate_proj", "damping"));
         EXPECT_NEAR(loss, wanted, 1e-3 * wanted) << options << symmetric << static_cast<int>(granularity);
         EXPECT_TRUE(random.block.gate.weight_OI.equal(dequantize(*random.block.gate.quantized)));
       }
 }
 
-// W = I, H = I, two bits, one grid: rho times the root mean square of W, 1 / sqrt 2 of 2 x 2, is the range whatever the
-// rotation; levels are its -1, -1/3, 1/3, 1.
+// Rotations leave the root mean square of W: rho times it is the range, and levels of two bits are -1, -1/3,
+// 1/3, 1 of that.
 TEST(Quip, LevelsAreThePapers) {
   test::RandomBlock random(shape, 1, 8, 24);
   random.spec.weights = test::weights(2, false, Granularity::tensor);
   BlockTask task = random.task();
   const double rms = random.block.q.weight_OI.square().mean().sqrt().item<double>();
-  quantize_block(quip({{"rescale", false}}), task);
+  quantize_block(quip(), task);
   const QuantizedWeight& q = *random.block.q.quantized;
   EXPECT_EQ(q.grid.scale_OG.numel(), 1);
   EXPECT_NEAR(q.grid.scale_OG.item<double>(), 2 * 2.4 * rms / 3, 1e-5);
   EXPECT_EQ(q.grid.zero_OG.item<float>(), 1.5f);
   const at::Tensor levels = dequantize(at::arange(4, at::kByte).unsqueeze(0).expand({1, 4}).contiguous(),
-                                       {.scale_OG = q.grid.scale_OG, .zero_OG = q.grid.zero_OG, .qmin = 0, .qmax = 3,
+                                       {.scale_OG = q.grid.scale_OG,
+                                        .zero_OG = q.grid.zero_OG,
+                                        .qmin = 0,
+                                        .qmax = 3,
                                         .group_of_column_I = consecutive_groups(4, 4)});
-  EXPECT_TRUE(at::allclose(levels, at::tensor({-1.0, -1 / 3.0, 1 / 3.0, 1.0}).to(at::kFloat).unsqueeze(0) * float(2.4 * rms)));
-  // 24 x 24 codes of 2 bits, one scale, one zero point, 16 bits a column for the rescaling (here: none).
+  EXPECT_TRUE(at::allclose(
+      levels, at::tensor({-1.0, -1 / 3.0, 1 / 3.0, 1.0}).to(at::kFloat).unsqueeze(0) * float(2.4 * rms)));
+  // 24 x 24 codes of 2 bits, one scale, one zero point; the rotations come from a seed.
   EXPECT_NEAR(q.bits_per_weight(), 2 + (16.0 + 2) / (24 * 24), 1e-9);
 }
 
@@ -72,7 +77,6 @@ TEST(Quip, ManyBitsGiveTheWeightsBack) {
   BlockTask task = random.task();
   quantize_block(quip(), task);
   EXPECT_LT(test::relative_difference(random.block.down.weight_OI, before), 0.1);
-  EXPECT_TRUE(random.block.down.quantized->column_scale_I.defined());
 }
 
 // One weight that stands out: a grid over the rows themselves spends its levels on it.
@@ -89,11 +93,32 @@ TEST(Quip, OutlyingWeightsCostLessThanWithGptq) {
   EXPECT_LT(loss("quip"), loss({{"preset", "gptq"}, {"gptq", {{"true_sequential", false}}}}));
 }
 
+TEST(QuipScale, KeepsTheBlocksFunctionAndBalances) {
+  test::RandomBlock random(shape, 1, 8, 24);
+  std::vector<at::Tensor> wanted;
+  for (size_t n = 0; n < random.inputs_TD.size(); ++n) wanted.push_back(random.output(n));
+  BlockTask task = random.task();
+  const StepEntry* entry = StepRegistry::get().find("quip_scale");
+  run_step(*entry->make(complete_options(entry->options, Json{{"percdamp", 0.0}}, "s"), "s"), task);
+  for (size_t n = 0; n < wanted.size(); ++n)
+    EXPECT_LT(test::relative_difference(random.output(n), wanted[n]), 1e-5);
+  // W D and D^-1 H D^-1: both diagonals are (diag H diag W^T W)^(1/2), but for the common factor.
+  // (o's queries share scales, so that its columns are balanced on the average only.)
+  const std::array kinds = {SubsetKind::qkv, SubsetKind::gate_up, SubsetKind::down};
+  for (const auto& [kind, statistics] : subset_statistics(task, kinds, {.gram = true})) {
+    at::Tensor norms = at::zeros({statistics.gram_II.size(0)});
+    for (const Linear* linear : random.block.subset(kind)) norms = norms + linear->weight_OI.square().sum(0);
+    const at::Tensor ratio = statistics.gram_II.diagonal() / norms;
+    EXPECT_LT((ratio.max() / ratio.min()).item<double>(), 1.001) << subset_name(kind);
+  }
+}
+
 TEST(Quip, RefusesOtherFormatsAndWrongOptions) {
   QuantSpec spec;
   spec.weights = test::weights(4, true, Granularity::channel);
   spec.weights.format = "e2m1";
-  EXPECT_NE(test::user_error([&] { check_method_fits(quip(), spec, {}); }).find("format int"), std::string::npos);
+  EXPECT_NE(test::user_error([&] { check_method_fits(quip(), spec, {}); }).find("format int"),
+            std::string::npos);
   EXPECT_NE(test::user_error([] { quip({{"rho", 0.0}}); }).find("quip.rho"), std::string::npos);
   EXPECT_NE(test::user_error([] { quip({{"matrix", "x"}}); }).find("quip.matrix"), std::string::npos);
 }

@@ -109,7 +109,9 @@ TEST(Team, AnyNumberOfRanksGivesTheSameBits) {
       {{"preset", "smooth_quant"}, {"smooth_quant", {{"subsets", {"qkv", "o", "gate_up", "down"}}}}},
       {{"preset", "os_plus"}, {"os_plus", {{"grid", 3}}}},
       {{"preset", "ada_dim"}},
-      {{"preset", "dgq"}}};
+      {{"preset", "dgq"}},
+      {{"preset", "quip"}},
+      {{"steps", {"quarot", "awq_clip", "gptq"}}}};
   for (const Json& json : methods) {
     const Method method = method_from_json(json, "method");
     test::RandomBlock alone(shape, 1, sequences);

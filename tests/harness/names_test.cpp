@@ -15,9 +15,10 @@ using ::testing::ElementsAre;
 TEST(Names, OfStepsMethodsPresetsFormatsAndFamilies) {
   EXPECT_THAT(StepRegistry::get().names(),
               ElementsAre("ada_dim", "awq_clip", "awq_scale", "dgq", "gptq", "l2qer", "lqer", "minmax", "mse",
-                          "os_plus", "rtn", "signround", "smooth_quant"));
-  EXPECT_THAT(MethodRegistry::get().names(), ElementsAre("ada_dim", "awq", "dgq", "gptq", "l2qer", "lqer",
-                                                         "os_plus", "rtn", "signround", "smooth_quant"));
+                          "os_plus", "quarot", "quip", "quip_scale", "rtn", "signround", "smooth_quant"));
+  EXPECT_THAT(MethodRegistry::get().names(),
+              ElementsAre("ada_dim", "awq", "dgq", "gptq", "l2qer", "lqer", "os_plus", "quarot",
+                          "quarot+gptq", "quip", "rtn", "signround", "smooth_quant"));
   EXPECT_THAT(CalibrationPresets::get().names(),
               ElementsAre("awq", "chat", "corpus_mix", "gptq", "lqer", "random_windows", "shuffled_tokens",
                           "signround", "truncated_documents", "windows"));

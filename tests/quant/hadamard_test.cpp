@@ -18,7 +18,7 @@ at::Tensor matrix(std::vector<double> values) {
 TEST(Hadamard, OfSmallOrdersByHand) {
   EXPECT_TRUE(hadamard(1).equal(matrix({1})));
   EXPECT_TRUE(hadamard(2).equal(matrix({1, 1, 1, -1})));
-  EXPECT_TRUE(hadamard(4).equal(matrix({1, 1, 1, 1,  //
+  EXPECT_TRUE(hadamard(4).equal(matrix({1, 1, 1, 1,    //
                                         1, -1, 1, -1,  //
                                         1, 1, -1, -1,  //
                                         1, -1, -1, 1})));
@@ -37,8 +37,9 @@ TEST(Hadamard, Order12IsPaleysFirstOverElevenElements) {
     }
 }
 
-// Order 20 is Paley I over GF(19), and order 28 over GF(27): there -1 is no square (27 = 3 mod 4), so Q is skew; each
-// row of Q has 13 of both signs, so that a row of H (with its ones at 0 and the diagonal) sums to -1 + 1.
+// Order 20 is Paley I over GF(19), and order 28 over GF(27): there -1 is no square (27 = 3 mod 4), so Q is
+// skew; each row of Q has 13 of both signs, so that a row of H (with its ones at 0 and the diagonal) sums to
+// -1 + 1.
 TEST(Hadamard, Orders20And28ArePaleysFirst) {
   for (const int64_t n : {20, 28}) {
     const at::Tensor h = hadamard(n), q = h.slice(0, 1).slice(1, 1) - at::eye(n - 1, at::kDouble);
@@ -63,8 +64,8 @@ TEST(Hadamard, PowersOfTwoAreSylvesters) {
       ASSERT_EQ(h[i][j].item<double>(), std::popcount(i & j) % 2 == 0 ? 1 : -1);
 }
 
-// The orders up to 512 that are not reached: counted with a sieve of prime powers by hand in Python, and the same that
-// quant/hadamard.h names.
+// The orders up to 512 that are not reached: counted with a sieve of prime powers by hand in Python, and the
+// same that quant/hadamard.h names.
 TEST(Hadamard, EveryReachedOrderUpTo512IsOrthogonal) {
   const std::set<int64_t> missing = {92,  116, 156, 172, 184, 188, 232, 236, 260, 268, 292, 324,
                                      356, 372, 376, 404, 412, 428, 436, 452, 472, 476, 508};
@@ -98,7 +99,9 @@ TEST(RandomOrthogonal, IsOrthogonalAndAFunctionOfItsSeed) {
   EXPECT_NEAR(squares / 400, 1, 0.25);  // the same
 }
 
-at::Tensor dense(const Mixing& mixing, int64_t n) { return rotate(at::eye(n), mixing.rotation).to(at::kDouble); }
+at::Tensor dense(const Mixing& mixing, int64_t n) {
+  return rotate(at::eye(n), mixing.rotation).to(at::kDouble);
+}
 
 TEST(HadamardMixing, IsAHadamardMatrixWhereOneIsReached) {
   for (const int64_t n : {1, 2, 4, 12, 48, 64, 128, 576, 1536}) {
@@ -109,16 +112,21 @@ TEST(HadamardMixing, IsAHadamardMatrixWhereOneIsReached) {
     EXPECT_LT((r.abs() * std::sqrt(double(n)) - 1).abs().max().item<double>(), 1e-6) << n;
     EXPECT_LT((r.mm(r.t()) - at::eye(n, at::kDouble)).abs().max().item<double>(), 1e-6) << n;
   }
-  EXPECT_LT((dense(hadamard_mixing(512, MixingFallback::blocks, 0, ""), 512) * std::sqrt(512.0) - hadamard(512)).abs().max().item<double>(),
-            1e-6)
+  EXPECT_LT(
+      (dense(hadamard_mixing(512, MixingFallback::blocks, 0, ""), 512) * std::sqrt(512.0) - hadamard(512))
+          .abs()
+          .max()
+          .item<double>(),
+      1e-6)
       << "factors of Sylvester's matrix are Sylvester's";
 }
 
 // Sizes of LLaMA-like models: A + B multiplications a number (an independent search in Python).
 TEST(HadamardMixing, OfLargeOrdersHasSmallFactors) {
-  const std::vector<std::array<int64_t, 3>> sizes = {{4096, 64, 64},    {11008, 344, 32},  {13824, 128, 108}, {14336, 128, 112},
-                                                     {18944, 148, 128}, {28672, 224, 128}, {5632, 88, 64},    {4864, 76, 64},
-                                                     {576, 24, 24},     {1536, 48, 32},    {48, 12, 4}};
+  const std::vector<std::array<int64_t, 3>> sizes = {{4096, 64, 64},    {11008, 344, 32},  {13824, 128, 108},
+                                                     {14336, 128, 112}, {18944, 148, 128}, {28672, 224, 128},
+                                                     {5632, 88, 64},    {4864, 76, 64},    {576, 24, 24},
+                                                     {1536, 48, 32},    {48, 12, 4}};
   for (const auto& [n, a, b] : sizes) {
     const Mixing mixing = hadamard_mixing(n, MixingFallback::orthogonal, 0, "test");
     EXPECT_EQ(mixing.hadamard, n);
@@ -133,11 +141,17 @@ TEST(HadamardMixing, FallsBackAsAskedAndSaysSo) {
   EXPECT_EQ(blocks.hadamard, 4);
   EXPECT_EQ(blocks.blocks, 43);
   EXPECT_EQ(blocks.orthogonal, 1);
-  EXPECT_LT((dense(blocks, 172) - at::kron(at::eye(43, at::kDouble), hadamard(4) / 2)).abs().max().item<double>(), 1e-6);
+  EXPECT_LT(
+      (dense(blocks, 172) - at::kron(at::eye(43, at::kDouble), hadamard(4) / 2)).abs().max().item<double>(),
+      1e-6);
 
   const Mixing mixed = hadamard_mixing(172, MixingFallback::orthogonal, 5, "test");
   EXPECT_EQ(mixed.orthogonal, 43);
-  EXPECT_LT((dense(mixed, 172) - at::kron(random_orthogonal(43, 5, "test"), hadamard(4) / 2)).abs().max().item<double>(), 1e-6);
+  EXPECT_LT((dense(mixed, 172) - at::kron(random_orthogonal(43, 5, "test"), hadamard(4) / 2))
+                .abs()
+                .max()
+                .item<double>(),
+            1e-6);
 
   EXPECT_EQ(hadamard_mixing(13696, MixingFallback::orthogonal, 0, "test").rotation.left_AA.size(0), 107);
   EXPECT_EQ(hadamard_mixing(9, MixingFallback::blocks, 0, "test").blocks, 9);
