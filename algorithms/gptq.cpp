@@ -1,27 +1,19 @@
-// Round `gptq`: GPTQ over a block (solver: gptq_solver.h). One Hessian for each subset's input, shared by its
-// linears.
-//
-// true_sequential: subsets in order qkv, o, gate_up, down; a subset's Hessian comes from inputs that went
-// through the quantized linears before it. Each sequence goes through the block once in all, in pieces: the
-// inputs of `o`, then the residual stream after attention, are kept from piece to piece (one more tensor of
-// the stream's size for each sequence, kept as the task keeps states). Without it all four Hessians come from
-// one pass through the unquantized block, and no input is kept.
-//
-// In a team each member brings its sequences' part of a Hessian, one member factors it, and all solve row
-// tiles.
+// Round `gptq`: GPTQ over a block (solver: gptq_solver.h; Hessians, subsets and teams: hessian_sweep.h).
+// Weights that a sparsify step before it set to 0 stay 0, or what the grid has next to it: their errors move
+// the columns that are still free, too (as SparseGPT does, arXiv:2301.00774, with the mask given).
 //
 // Layer metrics: loss (gptq_solver.h), damping (the fraction that was needed), seconds (of the solve; varies
 // from run to run).
-#include <array>
 #include <chrono>
 #include <cmath>
 #include <list>
-#include <map>
 #include <utility>
 
 #include "algorithms/gptq_solver.h"
+#include "algorithms/hessian_sweep.h"
 #include "algorithms/method.h"
 #include "algorithms/ranges.h"
+#include "algorithms/sparsity.h"
 #include "core/error.h"
 
 namespace ptq {
@@ -42,116 +34,21 @@ class GptqStep : public Step {
   bool needs_calibration() const override { return true; }
 
   void run(BlockTask& task) const override {
-    PTQ_CHECK(share_of(task).sequences > 0);
     for (const Linear* linear : task.block.linears()) check_finite(linear->weight_OI, linear->name);
-    if (options_.true_sequential) {
-      run_sequential(task);
-      return;
-    }
-    auto statistics = subset_statistics(task, all_subsets, {.gram = true});
-    std::map<SubsetKind, HessianFactor> factors;
-    for (const SubsetKind kind : all_subsets) {
-      factors[kind] = factor_on(task, kind, owner_of(task, kind), std::move(statistics.at(kind)));
-      statistics.erase(kind);
-    }
-    for (const SubsetKind kind : all_subsets) {
-      share_factor(task, owner_of(task, kind), factors.at(kind));
-      solve_subset(task, kind, factors.at(kind));
-      factors.erase(kind);
-    }
+    sweep_subsets(
+        task, options_.true_sequential,
+        {.prepare =
+             [&](SubsetKind kind, at::Tensor hessian_II) {
+               return tensors_of(factor_hessian(std::move(hessian_II), options_.percdamp, options_.act_order,
+                                                task.block.subset(kind).front()->name));
+             },
+         .solve =
+             [&](SubsetKind kind, const std::vector<at::Tensor>& prepared) {
+               solve_subset(task, kind, factor_of(prepared));
+             }});
   }
 
  private:
-  // Subsets' Hessians are factored by different members.
-  static int owner_of(const BlockTask& task, SubsetKind kind) {
-    return static_cast<int>(kind) % task.team.size();
-  }
-
-  void run_sequential(BlockTask& task) const {
-    const DecoderBlock& block = task.block;
-    const auto& inputs = task.inputs_TD;
-    const auto collect = [&](SubsetKind kind, const std::function<at::Tensor(size_t n)>& input_of) {
-      const SequenceParts parts = statistics_parts(task, std::array{kind}, share_of(task));
-      std::vector<StatisticsCollector> collectors;
-      for (size_t part = 0; part < parts.size(); ++part)
-        collectors.emplace_back(parts[part], StatisticsKinds{.gram = true});
-      parts.run([&](size_t part, size_t n) { collectors[part].add(input_of(n).flatten(0, -2)); },
-                task.heartbeat);
-      const int owner = owner_of(task, kind);
-      HessianFactor factor =
-          factor_on(task, kind, owner, joined(std::move(collectors)).finish(task.team, owner));
-      count_statistics(task, kind);
-      share_factor(task, owner, factor);
-      solve_subset(task, kind, factor);
-    };
-
-    if (task.shared) {  // the one subset whose input no rounding of this block has touched
-      const std::array first = {SubsetKind::qkv};
-      const auto statistics = subset_statistics(task, first, {.gram = true});
-      const int owner = owner_of(task, SubsetKind::qkv);
-      HessianFactor factor = factor_on(task, SubsetKind::qkv, owner, statistics.at(SubsetKind::qkv));
-      share_factor(task, owner, factor);
-      solve_subset(task, SubsetKind::qkv, factor);
-    } else {
-      collect(SubsetKind::qkv, [&](size_t n) { return block.input_norm(inputs[n].unsqueeze(0)); });
-    }
-    std::vector<at::Tensor> stream(inputs.size());  // inputs of `o`, then h + attention
-    collect(SubsetKind::o, [&](size_t n) {
-      const at::Tensor x_BTD = block.input_norm(inputs[n].unsqueeze(0));
-      return stream[n] = kept(task, block.o_input(x_BTD, task.context).squeeze(0));
-    });
-    collect(SubsetKind::gate_up, [&](size_t n) {
-      stream[n] = kept(task, inputs[n] + block.o.forward(stream[n]));
-      return block.post_norm(stream[n].unsqueeze(0));
-    });
-    collect(SubsetKind::down, [&](size_t n) {
-      const at::Tensor x_BTD = block.post_norm(std::exchange(stream[n], {}).unsqueeze(0));
-      return block.down_input(x_BTD, task.context);
-    });
-  }
-
-  // On the owner; elsewhere nothing.
-  HessianFactor factor_on(const BlockTask& task, SubsetKind kind, int owner,
-                          InputStatistics statistics) const {
-    if (task.team.rank() != owner) return {};
-    return factor_hessian(hessian_of(std::move(statistics)), options_.percdamp, options_.act_order,
-                          task.block.subset(kind).front()->name);
-  }
-
-  // The owner's factor becomes everybody's: no two processors need to factor with the same bits.
-  static void share_factor(const BlockTask& task, int owner, HessianFactor& factor) {
-    std::vector<at::Tensor> parts;
-    if (task.team.rank() == owner) {
-      const at::Tensor damping = at::scalar_tensor(factor.damping, at::kDouble);
-      parts = {factor.upper_II, factor.dead_I, damping};
-      if (factor.order_I.defined()) parts.push_back(factor.order_I);
-    }
-    task.team.broadcast(parts, owner);
-    factor.upper_II = parts.at(0);
-    factor.dead_I = parts.at(1);
-    factor.damping = parts.at(2).item<double>();
-    if (parts.size() > 3) factor.order_I = parts.at(3);
-  }
-
-  // A tile as tensors: codes, {loss, seconds}, and scale and zero where groups are fitted.
-  static std::vector<at::Tensor> solve_tiles(
-      const std::vector<std::pair<const GptqProblem*, int64_t>>& tiles) {
-    std::vector<std::vector<at::Tensor>> solved(tiles.size());
-    parallel_pieces(static_cast<int64_t>(tiles.size()), [&](int64_t i) {
-      const auto& [problem, t] = tiles[static_cast<size_t>(i)];
-      const auto start = std::chrono::steady_clock::now();
-      const GptqTile tile = gptq_solve_tile(*problem, t);
-      const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
-      std::vector<at::Tensor>& out = solved[static_cast<size_t>(i)];
-      out = {tile.codes, at::tensor({tile.loss, seconds.count()}, at::kDouble)};
-      if (problem->fit_group) out.insert(out.end(), {tile.scale, tile.zero});
-    });
-    std::vector<at::Tensor> tensors;
-    for (std::vector<at::Tensor>& of_tile : solved)
-      tensors.insert(tensors.end(), of_tile.begin(), of_tile.end());
-    return tensors;
-  }
-
   static std::function<QuantGrid(const at::Tensor&)> group_fit(const BlockTask& task,
                                                                const WeightSpec& spec) {
     return [fit = task.fit_group, group_spec = one_group(spec)](const at::Tensor& weight_OI) {
@@ -160,15 +57,11 @@ class GptqStep : public Step {
   }
 
   // Row tiles of the subset's linears over the team.
-  void solve_subset(BlockTask& task, SubsetKind kind, HessianFactor factor) const {
-    // The solver reads memory, column by column: on the CPU, wherever the block is.
-    for (at::Tensor* part : {&factor.upper_II, &factor.dead_I, &factor.order_I})
-      if (part->defined()) *part = part->cpu();
+  void solve_subset(BlockTask& task, SubsetKind kind, const HessianFactor& factor) const {
     std::list<QuantGrid> grids;
-    std::vector<Linear*> linears = task.block.subset(kind);
-    std::erase_if(linears, [&](const Linear* linear) { return !weights_of(task, *linear).quantized(); });
+    const std::vector<Linear*> linears = quantized_linears(task, kind);
     std::vector<GptqProblem> problems;
-    std::vector<double> rows;  // of each tile, over all linears
+    std::vector<int64_t> rows;
     for (const Linear* linear : linears) {
       const auto grid = task.grids.find(linear->name);
       PTQ_CHECK(grid != task.grids.end());
@@ -183,38 +76,31 @@ class GptqStep : public Step {
                           .spec = spec,
                           .grid = on_cpu,
                           .fit_group = fits ? group_fit(task, spec) : nullptr,
-                          .block_size = options_.block_size});
-      for (int64_t t = 0; t < gptq_tiles(problems.back()); ++t)
-        rows.push_back(static_cast<double>(std::min(row_tile, linear->weight_OI.size(0) - t * row_tile)));
+                          .block_size = options_.block_size,
+                          .keep_zeros = is_pruned(task, *linear)});
+      rows.push_back(linear->weight_OI.size(0));
     }
-    const std::vector<int> member = spread(rows, task.team.size());
-
-    std::vector<std::pair<const GptqProblem*, int64_t>> tiles_of_mine;
-    size_t index = 0;
-    for (const GptqProblem& problem : problems)
-      for (int64_t t = 0; t < gptq_tiles(problem); ++t, ++index)
-        if (member[index] == task.team.rank()) tiles_of_mine.emplace_back(&problem, t);
-    const std::vector<std::vector<at::Tensor>> all = task.team.all_gather(solve_tiles(tiles_of_mine));
-    if (task.heartbeat) task.heartbeat();
-
-    std::vector<size_t> next(all.size(), 0);
-    index = 0;
+    // Of a tile: codes, {loss, seconds}, and scale and zero where groups are fitted.
+    const auto solved = solve_tiles(task, rows, [&](size_t l, int64_t t) -> TileTensors {
+      const auto start = std::chrono::steady_clock::now();
+      const GptqTile tile = gptq_solve_tile(problems[l], t);
+      const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+      TileTensors tensors = {tile.codes, at::tensor({tile.loss, seconds.count()}, at::kDouble)};
+      if (problems[l].fit_group) tensors.insert(tensors.end(), {tile.scale, tile.zero});
+      return tensors;
+    });
     for (size_t l = 0; l < linears.size(); ++l) {
       std::vector<GptqTile> tiles;
       double seconds = 0;
-      for (int64_t t = 0; t < gptq_tiles(problems[l]); ++t, ++index) {
-        const auto from = static_cast<size_t>(member[index]);
-        const auto take = [&] { return all[from].at(next[from]++); };
-        GptqTile tile;
-        tile.codes = take();
-        const at::Tensor about = take();
-        tile.loss = about[0].item<double>();
-        seconds += about[1].item<double>();
+      for (const TileTensors& tensors : solved[l]) {
+        GptqTile& tile = tiles.emplace_back();
+        tile.codes = tensors.at(0);
+        tile.loss = tensors.at(1)[0].item<double>();
+        seconds += tensors.at(1)[1].item<double>();
         if (problems[l].fit_group) {
-          tile.scale = take();
-          tile.zero = take();
+          tile.scale = tensors.at(2);
+          tile.zero = tensors.at(3);
         }
-        tiles.push_back(std::move(tile));
       }
       GptqSolution solution = gptq_assemble(problems[l], tiles);
       if (!std::isfinite(solution.loss))

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <vector>
 
 #include "core/error.h"
@@ -25,11 +26,13 @@ struct Strip {
   Lanes* e;
   const float* upper;  // [columns, columns] corner of U, row stride upper_stride
   int64_t upper_stride;
-  const Lanes* scale;    // [groups of the block][lanes]
-  const Lanes* low;      // qmin - zero
-  const Lanes* high;     // qmax - zero
-  const int64_t* group;  // of each column, into scale, low, high
-  Lanes* code;           // out: the nearest value of w / s, still without the zero point
+  const Lanes* scale;     // [groups of the block][lanes]
+  const Lanes* low;       // qmin - zero, zero to the nearest whole number
+  const Lanes* high;      // qmax - zero
+  const Lanes* fraction;  // what is left of the zero point
+  const int64_t* group;   // of each column, into scale, low, high
+  Lanes* code;            // out: the nearest value of w / s, still without the (whole) zero point
+  const Lanes* kept;      // of each weight 1, or 0 where it has to be 0; nullptr: all 1
 };
 
 struct WholeNumbers {
@@ -50,15 +53,25 @@ template <typename Nearest>
     const float* __restrict__ scale = strip.scale[g].data();
     const float* __restrict__ low = strip.low[g].data();
     const float* __restrict__ high = strip.high[g].data();
+    const float* __restrict__ fraction = strip.fraction[g].data();
     const float* __restrict__ w = strip.w[i].data();
     float* __restrict__ e = strip.e[i].data();
     float* __restrict__ code = strip.code[i].data();
     const float* __restrict__ u = strip.upper + i * strip.upper_stride;
     const float diagonal = u[i];
+    if (strip.kept) {
+      const float* __restrict__ kept = strip.kept[i].data();
 #pragma omp simd
-    for (int64_t r = 0; r < lanes; ++r) {
-      code[r] = nearest(w[r] / scale[r], low[r], high[r]);
-      e[r] = (w[r] - code[r] * scale[r]) / diagonal;
+      for (int64_t r = 0; r < lanes; ++r) {
+        code[r] = nearest(w[r] * kept[r] / scale[r] + fraction[r], low[r], high[r]);
+        e[r] = (w[r] - (code[r] - fraction[r]) * scale[r]) / diagonal;
+      }
+    } else {
+#pragma omp simd
+      for (int64_t r = 0; r < lanes; ++r) {
+        code[r] = nearest(w[r] / scale[r] + fraction[r], low[r], high[r]);
+        e[r] = (w[r] - (code[r] - fraction[r]) * scale[r]) / diagonal;
+      }
     }
     for (int64_t j = i + 1; j < strip.columns; ++j) {
       float* __restrict__ later = strip.w[j].data();
@@ -102,7 +115,8 @@ class TileSolver {
     const at::Tensor& order = problem.factor.order_I;
     if (order.defined()) w_ = w_.index_select(1, order);
     w_ = w_.contiguous();
-    codes_ = at::empty({rows, columns_}, at::kByte);
+    if (problem.keep_zeros) kept_ = (w_ != 0).to(at::kFloat);
+    codes_ = at::zeros({rows, columns_}, at::kByte);
     losses_.assign(static_cast<size_t>(rows), 0.0);
     at::Tensor groups = problem.grid.group_of_column_I;
     if (order.defined()) groups = groups.index_select(0, order);
@@ -112,11 +126,13 @@ class TileSolver {
   bool fits_groups() const { return static_cast<bool>(problem_.fit_group); }
 
   void run() {
-    const int64_t stride = fits_groups() ? group_ : columns_;
-    for (int64_t start = 0; start < columns_; start += stride) {
-      const int64_t end = std::min(start + stride, columns_);
+    const int64_t rounded = columns_ - problem_.whole_columns, stride = fits_groups() ? group_ : columns_;
+    for (int64_t start = 0; start < rounded; start += stride) {
+      const int64_t end = std::min(start + stride, rounded);
       if (fits_groups()) {
-        grids_.push_back(problem_.fit_group(w_.narrow(1, start, end - start)));
+        at::Tensor weight = w_.narrow(1, start, end - start);
+        if (kept_.defined()) weight = weight * kept_.narrow(1, start, end - start);
+        grids_.push_back(problem_.fit_group(weight));
         QuantGrid& fitted = grids_.back();
         PTQ_CHECK_EQ(fitted.scale_OG.size(1), 1);
         if (problem_.grid.scale_format == ScaleFormat::e4m3)
@@ -128,6 +144,7 @@ class TileSolver {
   }
 
   const at::Tensor& codes() const { return codes_; }  // processing order
+  at::Tensor whole() const { return w_.slice(1, columns_ - problem_.whole_columns).contiguous(); }
   const std::vector<double>& losses() const { return losses_; }
   const std::vector<QuantGrid>& fitted() const { return grids_; }
 
@@ -166,7 +183,14 @@ class TileSolver {
     const size_t groups = block.groups.size();
     // Rows beyond the last keep 0 and a scale of 1.
     std::vector<Lanes> w(static_cast<size_t>(width), Lanes{}), e(w), code(w), scale(groups),
-        low(groups, Lanes{}), high(low);
+        low(groups, Lanes{}), high(low), fraction(low), kept;
+    if (kept_.defined()) {
+      kept.assign(static_cast<size_t>(width), Lanes{});
+      const float* of = kept_.const_data_ptr<float>() + row * columns_ + block.begin;
+      for (int64_t r = 0; r < rows; ++r)
+        for (int64_t i = 0; i < width; ++i)
+          kept[static_cast<size_t>(i)][static_cast<size_t>(r)] = of[r * columns_ + i];
+    }
     const float* from = w_.const_data_ptr<float>() + row * columns_ + block.begin;
     for (int64_t r = 0; r < rows; ++r)
       for (int64_t i = 0; i < width; ++i)
@@ -180,8 +204,10 @@ class TileSolver {
         const int64_t at = (grid_row + r) * flat.row_stride() + block.groups[g];
         const auto lane = static_cast<size_t>(r);
         scale[g][lane] = scales[at];
-        low[g][lane] = static_cast<float>(grid.qmin) - zeros[at];
-        high[g][lane] = static_cast<float>(grid.qmax) - zeros[at];
+        const float zero = std::nearbyint(zeros[at]);
+        low[g][lane] = static_cast<float>(grid.qmin) - zero;
+        high[g][lane] = static_cast<float>(grid.qmax) - zero;
+        fraction[g][lane] = zeros[at] - zero;
       }
     }
     const at::Tensor& upper = problem_.factor.upper_II;
@@ -193,8 +219,10 @@ class TileSolver {
                          .scale = scale.data(),
                          .low = low.data(),
                          .high = high.data(),
+                         .fraction = fraction.data(),
                          .group = block.group.data(),
-                         .code = code.data()};
+                         .code = code.data(),
+                         .kept = kept.empty() ? nullptr : kept.data()};
     const bool is_float = grid.element.is_float();
     const Minifloat element(grid.element);
     if (is_float) run_float_strip(strip, element);
@@ -220,6 +248,7 @@ class TileSolver {
   const GptqProblem& problem_;
   int64_t row_, columns_, group_;
   at::Tensor w_, codes_, position_groups_;
+  at::Tensor kept_;               // float, 0 where a weight has to be 0; undefined: all 1
   std::vector<QuantGrid> grids_;  // fitted so far, one a group
   std::vector<double> losses_;
 };
@@ -238,6 +267,7 @@ GptqTile gptq_solve_tile(const GptqProblem& problem, int64_t t) {
   solver.run();
   GptqTile tile;
   tile.codes = solver.codes();
+  tile.whole = solver.whole();
   for (const double loss : solver.losses()) tile.loss += loss;
   if (!solver.fits_groups()) return tile;
   std::vector<at::Tensor> scale, zero;
@@ -250,14 +280,36 @@ GptqTile gptq_solve_tile(const GptqProblem& problem, int64_t t) {
   return tile;
 }
 
+namespace {
+
+// The last columns in the order of processing, beside the grid. On it they take the group of the column
+// before them, so that groups stay adjacent columns where they were.
+void keep_whole_columns(QuantizedWeight& weight, const GptqProblem& problem, const at::Tensor& whole_OC) {
+  const int64_t columns = problem.weight_OI.size(1), rounded = columns - problem.whole_columns;
+  PTQ_CHECK(problem.factor.order_I.defined() && rounded > 0);
+  const auto [sorted_C, places_C] = at::sort(problem.factor.order_I.slice(0, rounded));
+  weight.columns_C = sorted_C;
+  weight.columns_OC = whole_OC.index_select(1, places_C);
+  at::Tensor groups = weight.grid.group_of_column_I.clone();
+  auto* group = groups.mutable_data_ptr<int64_t>();
+  const at::Tensor is_whole = at::zeros({columns}, at::kBool).index_fill_(0, sorted_C, true);
+  const bool* whole = is_whole.const_data_ptr<bool>();
+  int64_t before = 0;
+  for (int64_t c = 0; c < columns; ++c) before = group[c] = whole[c] ? before : group[c];
+  weight.grid.group_of_column_I = groups;
+}
+
+}  // namespace
+
 GptqSolution gptq_assemble(const GptqProblem& problem, const std::vector<GptqTile>& tiles) {
   const int64_t columns = problem.weight_OI.size(1);
   GptqSolution solution;
-  std::vector<at::Tensor> codes, scales, zeros;
+  std::vector<at::Tensor> codes, scales, zeros, whole;
   for (const GptqTile& tile : tiles) {
     codes.push_back(tile.codes);
     scales.push_back(tile.scale);
     zeros.push_back(tile.zero);
+    whole.push_back(tile.whole);
     solution.loss += tile.loss;
   }
   QuantizedWeight& result = solution.weight;
@@ -274,8 +326,10 @@ GptqSolution gptq_assemble(const GptqProblem& problem, const std::vector<GptqTil
     result.grid.scale_OG = at::cat(scales, 0);
     result.grid.zero_OG = at::cat(zeros, 0);
     at::Tensor groups = consecutive_groups(columns, group_columns(problem.spec, columns, "W"));
+    groups.clamp_max_(result.grid.scale_OG.size(1) - 1);  // of whole columns: any
     result.grid.group_of_column_I = position.defined() ? groups.index_select(0, position) : groups;
   }
+  if (problem.whole_columns > 0) keep_whole_columns(result, problem, at::cat(whole, 0));
   return solution;
 }
 

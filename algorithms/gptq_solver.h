@@ -36,6 +36,10 @@ struct GptqProblem {
   // (one_group) and become e4m3 numbers under grid.tensor_scale here.
   std::function<QuantGrid(const at::Tensor& weight_OI)> fit_group;
   int64_t block_size = 128;  // columns whose updates wait for one matrix product; from 1
+  bool keep_zeros =
+      false;  // weights that are 0 become the grid's nearest to 0, whatever updates reached them
+  // The last columns of factor.order_I that are not rounded but take up what the others leave (OWQ).
+  int64_t whole_columns = 0;
 };
 
 struct GptqSolution {
@@ -47,6 +51,7 @@ struct GptqSolution {
 // groups are fitted, else undefined.
 struct GptqTile {
   at::Tensor codes, scale, zero;
+  at::Tensor whole;  // float32 [rows, whole_columns]
   double loss = 0;
 };
 int64_t gptq_tiles(const GptqProblem& problem);

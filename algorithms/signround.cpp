@@ -23,6 +23,11 @@ class SignRoundBlock : public LearnedBlock {
       const auto grid = task.grids.find(linear->name);
       PTQ_CHECK(grid != task.grids.end());
       check_finite(linear->weight_OI, linear->name);
+      if (!grid->second.zero_OG.equal(grid->second.zero_OG.round()))
+        throw UserError(
+            {{}, 0, linear->name},
+            "signround learns between whole zero points, and the range before it chose others (hqq has "
+            "zero: whole)");
       weights_.emplace_back(linear->weight_OI, grid->second);
     }
   }
@@ -79,7 +84,8 @@ class SignRoundStep : public Step {
   bool needs_calibration() const override { return options_.reconstruction.steps > 0; }
   bool needs_targets() const override { return options_.reconstruction.steps > 0; }
   std::string refusal(const WeightSpec& spec) const override {
-    return spec.format == "int" ? "" : "it learns steps of whole numbers on every linear of a block (format: int)";
+    return spec.format == "int" ? ""
+                                : "it learns steps of whole numbers on every linear of a block (format: int)";
   }
 
   void run(BlockTask& task) const override {

@@ -10,6 +10,8 @@
 #include "algorithms/activation_ranges.h"
 #include "algorithms/allocation.h"
 #include "algorithms/sequence_parts.h"
+#include "algorithms/shortgpt.h"
+#include "algorithms/sparsity.h"
 #include "algorithms/statistics.h"
 #include "core/error.h"
 #include "core/reason.h"
@@ -19,6 +21,7 @@
 #include "harness/residual_turns.h"
 #include "harness/scheduler.h"
 #include "models/device.h"
+#include "models/dropped_block.h"
 
 namespace ptq {
 namespace {
@@ -76,7 +79,10 @@ class ModelQuantizer {
                      .turns = {},
                      .step_keys = {},
                      .error = {}};
-      for (const auto& step : state.steps) targets_ = targets_ || step->needs_targets();
+      for (const auto& step : state.steps) {
+        targets_ = targets_ || step->needs_targets();
+        drops_ = drops_ || step->needs_influence();
+      }
       state.turns = ResidualTurns(state.steps, model_.config().hidden_size);
       turns_ = turns_ || state.turns.any();
       states_.push_back(std::move(state));
@@ -94,6 +100,7 @@ class ModelQuantizer {
     if (calibrated_) together([&] { embed(); });
     for (size_t j = 0; j < jobs_.size(); ++j) states_[j].error = agreed([&] { resolve(j); });
     count_finished();
+    if (drops_) together([&] { measure_influence(); });
     for (int64_t index = 0; index < layers_; ++index) {
       quantize_block_of_all(index);
       const bool more =
@@ -128,6 +135,18 @@ class ModelQuantizer {
       stream_TD_.push_back(keep(model_.embed(ids_1T).squeeze(0)));
     }
     if (prefix_ && targets_) full_TD_ = stream_TD_;
+  }
+
+  // Of the full-precision model's blocks, before any of them is changed.
+  void measure_influence() {
+    std::vector<at::Tensor> inputs_TD = stream_TD_;
+    context_ = to_device(model_.context(tokens_), device_);
+    for (int64_t index = 0; index < layers_; ++index) {
+      const DecoderBlock block = to_device(model_.load_block(index).to(at::kFloat), device_);
+      std::vector<at::Tensor> outputs_TD = forward(block, inputs_TD);
+      influence_.push_back(block_influence(inputs_TD, outputs_TD, sequences_, team_));
+      inputs_TD = std::move(outputs_TD);
+    }
   }
 
   // A sequence's state, when they are many in a file that is mapped. It has no name any more: it goes with
@@ -217,7 +236,7 @@ class ModelQuantizer {
       const std::string error = agreed([&] {
         run_one(members.front(), depth, next);
         for (const size_t j : members) {
-          if (depth + 1 < states_[j].steps.size()) further.push_back(j);
+          if (depth + 1 < states_[j].steps.size() && !dropped(next.block)) further.push_back(j);
           else finish_block(j, next);
         }
       });
@@ -248,7 +267,8 @@ class ModelQuantizer {
             .share = sequences_,
             .shared = branch.shared,
             .original = branch.original,
-            .keep = [this](const at::Tensor& state) { return keep(state); }};
+            .keep = [this](const at::Tensor& state) { return keep(state); },
+            .influence = drops_ ? &influence_ : nullptr};
   }
 
   void run_one(size_t job, size_t depth, Branch& branch) {
@@ -285,18 +305,27 @@ class ModelQuantizer {
       ranges = fixed_range_tensors(task_of(job, measured), spec.activations);
     }
     if (team_.rank() != 0) return;
+    const bool gone = dropped(branch.block);
     for (const Linear* linear : branch.block.linears()) {
       const auto count = static_cast<double>(linear->weight_OI.numel());
       // Full precision counts as 16 bits, as in the table's own row, whatever the checkpoint stores.
-      const double bits = linear->quantized ? linear->bits_per_weight() : 16.0;
+      const double bits = gone ? 0.0 : linear->quantized ? linear->bits_per_weight() : 16.0;
       record.bits += bits * count;
       record.weights += count;
       if (spec.mixed()) record.metrics.push_back({linear->name, "bits", bits});
     }
-    Overlay overlay = difference(original_, branch.block, spec);
+    const auto& steps = states_[job].steps;
+    if (std::any_of(steps.begin(), steps.end(),
+                    [](const auto& s) { return s->kind() == StepKind::sparsify; }))
+      record_sparsity(branch.block, gone, record.metrics);
+    Overlay overlay;
+    if (gone) overlay.tensors[dropped_block_name(index_)] = at::ones({1});
+    else overlay = difference(original_, branch.block, spec);
     overlay.tensors.merge(ranges);
     states_[job].parts.write(index_, overlay, record);
   }
+
+  bool dropped(const DecoderBlock& block) const { return drops_ && is_dropped(block); }
 
   States forward(const DecoderBlock& block, const States& inputs_TD) const {
     States outputs_TD(inputs_TD.size());
@@ -349,6 +378,7 @@ class ModelQuantizer {
             weights += record.weights;
           }
           result.average_bits = bits / weights;
+          add_average_sparsity(result.metrics);
           result.digest = states_[j].parts.merge(layers_,
                                                  {{"key", jobs_[j].key},
                                                   {"method", canonical(to_json(jobs_[j].method))},
@@ -371,12 +401,13 @@ class ModelQuantizer {
   const std::function<void(double)>& share_;
   const at::Device device_;
   int64_t layers_;
-  bool calibrated_, prefix_, targets_ = false, turns_ = false, spilled_ = false;
+  bool calibrated_, prefix_, targets_ = false, turns_ = false, spilled_ = false, drops_ = false;
   std::vector<JobState> states_;
   mutable std::atomic<int64_t> kept_files_ = 0;  // threads name theirs at the same time
   Share sequences_;
   int64_t tokens_ = 1;
   States stream_TD_, full_TD_, outputs_TD_;  // this member's sequences
+  std::vector<double> influence_;            // of every block, where a step drops some
   // Of the block in hand.
   int64_t index_ = 0;
   ForwardContext context_;

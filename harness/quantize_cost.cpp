@@ -129,7 +129,8 @@ class QuantizeCounter {
       const std::string name = step["step"];
       Json next_range = range;
       run(name, step["options"], job.weights, known, next_range);
-      const bool changes = name != "minmax" && name != "mse";
+      const StepEntry* entry = StepRegistry::get().find(name);
+      const bool changes = !entry || entry->kind != StepKind::range || name == "awq_clip";
       std::vector<size_t> further;
       for (const size_t j : members)
         if (depth + 1 < jobs_[j].method["steps"].size()) further.push_back(j);
@@ -140,14 +141,28 @@ class QuantizeCounter {
   void run(const std::string& name, const Json& options, const WeightSpec& spec, bool known, Json& range) {
     if (name == "minmax" || name == "mse" || name == "awq_clip")
       range = {{"step", name}, {"candidates", options.value("candidates", 1)}};
-    if (name == "minmax") return min_max();
+    if (name == "hqq") range = {{"step", "mse"}, {"candidates", options.value("iterations", 20) + 1}};
+    if (name == "minmax_real") range = {{"step", "minmax"}};
+    if (name == "minmax" || name == "minmax_real") return min_max();
+    if (name == "hqq")
+      return void(everyone("ranges", search_work(model_.block_weights(), options.value("iterations", 20) + 1,
+                                                 std::ceil(model_.block_weights() / 65536))));
+    if (name == "wanda") statistics({all_subsets.begin(), all_subsets.end()}, known, false, true);
+    if (name == "wanda" || name == "magnitude")
+      return void(everyone("pruning", search_work(model_.block_weights(), 1, 7)));
+    if (name == "shortgpt") return void(by_sequences("influence", forward(n_)));
     if (name == "mse")
       return void(everyone("ranges", search_work(model_.block_weights(), options.value("candidates", 80),
                                                  std::ceil(model_.block_weights() / 65536))));
     if (name == "rtn") return rounding();
     if (name == "awq_scale") return awq_scale(options, spec, known);
     if (name == "awq_clip") return awq_clip(options, spec);
-    if (name == "gptq") return gptq(options, spec, known, range);
+    if (name == "gptq" || name == "owq") return gptq(options, spec, known, range);
+    if (name == "spqr") {  // every weight of a group is left out once
+      everyone("ranges",
+               search_work(model_.block_weights(), count(spec.group_size), model_.block_weights() / 65536));
+      return gptq(options, spec, known, range);
+    }
     if (name == "signround") return signround(options);
     if (name == "lqer" || name == "l2qer") return lqer(name == "l2qer");
     if (name == "quarot") return rotations();
@@ -376,7 +391,7 @@ class QuantizeCounter {
       for (const Json& step : job.method["steps"]) {
         scale = scale || step["step"] == "awq_scale";
         clip = clip || step["step"] == "awq_clip";
-        gptq = gptq || step["step"] == "gptq";
+        for (const char* name : {"gptq", "owq", "spqr", "wanda"}) gptq = gptq || step["step"] == name;
         turned = turned || step["step"] == "quarot";
       }
     m.program = 250e6;

@@ -3,6 +3,7 @@
 #include "core/error.h"
 #include "core/machine.h"
 #include "models/device.h"
+#include "models/dropped_block.h"
 #include "models/kernels.h"
 #include "models/kv_cache.h"
 #include "models/linear_tiles.h"
@@ -112,6 +113,7 @@ DecoderBlock DecoderModel::load_block(int64_t index) const {
   block.gate = linear("mlp.gate_proj", c.mlp_bias);
   block.up = linear("mlp.up_proj", c.mlp_bias);
   block.down = linear("mlp.down_proj", c.mlp_bias);
+  if (overlay && overlay->tensors.count(dropped_block_name(index))) drop_block(block);
   set_running(block, overlay.get());
   return block;
 }

@@ -76,9 +76,10 @@ std::vector<at::Tensor> content(DecoderBlock& block) {
   for (const at::Tensor& bias_D : {block.input_norm_bias_D, block.post_norm_bias_D})
     if (bias_D.defined()) tensors.push_back(bias_D);
   for (const Linear* linear : block.linears()) {
-    tensors.insert(tensors.end(), {linear->quantized->codes_OI, linear->quantized->grid.scale_OG,
-                                   linear->quantized->grid.zero_OG, linear->weight_OI});
-    if (linear->bias_O.defined()) tensors.push_back(linear->bias_O);
+    const QuantizedWeight& weight = *linear->quantized;
+    for (const at::Tensor& tensor : {weight.codes_OI, weight.grid.scale_OG, weight.grid.zero_OG,
+                                     linear->weight_OI, weight.columns_C, weight.positions_N, linear->bias_O})
+      if (tensor.defined()) tensors.push_back(tensor);
     if (linear->low_rank) tensors.insert(tensors.end(), {linear->low_rank->a_IK, linear->low_rank->b_KO});
   }
   return tensors;
@@ -111,7 +112,11 @@ TEST(Team, AnyNumberOfRanksGivesTheSameBits) {
       {{"preset", "ada_dim"}},
       {{"preset", "dgq"}},
       {{"preset", "quip"}},
-      {{"steps", {"quarot", "awq_clip", "gptq"}}}};
+      {{"steps", {"quarot", "awq_clip", "gptq"}}},
+      {{"steps", {"magnitude", "hqq", "gptq"}}},
+      {{"steps", {"wanda", "rtn"}}},
+      {{"preset", "owq"}, {"owq", {{"average_bits", 7.5}}}},
+      {{"preset", "spqr"}}};
   for (const Json& json : methods) {
     const Method method = method_from_json(json, "method");
     test::RandomBlock alone(shape, 1, sequences);

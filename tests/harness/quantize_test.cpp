@@ -64,6 +64,8 @@ const Json both = {{"steps", {"awq_scale", "awq_clip", "gptq"}},
                    {"input", "full_precision"},
                    {"gptq", {{"true_sequential", false}}}};
 
+const Json dropping = {{"steps", {"shortgpt", "wanda", "gptq"}}, {"shortgpt", {{"ratio", 0.34}}}};
+
 TEST_F(QuantizeModels, TogetherTheyGiveWhatEachGivesAlone) {
   std::vector<QuantizeJob> jobs;
   for (const int bits : {4, 2})
@@ -100,7 +102,7 @@ TEST_F(QuantizeModels, ComputesSharedStatisticsOnce) {
 }
 
 TEST_F(QuantizeModels, FinishedBlocksSurviveAnInterruption) {
-  for (const Json& method : {Json("gptq"), gptq, Json("rtn")}) {
+  for (const Json& method : {Json("gptq"), gptq, Json("rtn"), dropping}) {
     const QuantizeJob whole = job(method), resumed = job(method);
     const std::string wanted = run({whole})[0].digest;
     EXPECT_THROW(run({resumed},
@@ -141,7 +143,7 @@ TEST_F(QuantizeModels, OneJobsErrorLeavesTheOthersAlone) {
 }
 
 TEST_F(QuantizeModels, ATeamGivesTheSameArtifact) {
-  for (const Json& method : {Json("gptq"), awq, both}) {
+  for (const Json& method : {Json("gptq"), awq, both, dropping}) {
     const std::string wanted = run({job(method)})[0].digest;
     for (const int ranks : {2, 3}) {
       const QuantizeJob shared = job(method);
@@ -223,6 +225,38 @@ TEST_F(QuantizeModels, FullPrecisionByARuleCountsAs16Bits) {
   // A third of the weights: 4 bits and 16 a row; the others count as 16 bits.
   const double rows = 32 + 16 + 16 + 32 + 48 + 48 + 32, weights = 32 * 32 * 2 + 16 * 32 * 2 + 48 * 32 * 3;
   EXPECT_NEAR(results[0].average_bits, (4 + 16 * rows / weights + 16 + 16) / 3, 1e-9);
+}
+
+// One of three blocks is the identity, to the bit; it costs no bits, and its weights are all gone.
+TEST_F(QuantizeModels, ShortGptDropsABlock) {
+  QuantizeJob one = job({{"preset", "shortgpt"}, {"shortgpt", {{"ratio", 0.34}}}});
+  one.spec = quant_spec_from_json({{"weights", {{"format", "none"}}}}, "q");
+  const auto results = run({one});
+  ASSERT_EQ(results[0].error, "");
+  EXPECT_DOUBLE_EQ(results[0].average_bits, 16 * 2 / 3.0);
+  std::map<std::string, std::map<std::string, double>> metrics;
+  for (const LayerMetric& m : results[0].metrics) metrics[m.name][m.layer] = m.value;
+  EXPECT_NEAR(metrics["sparsity"]["model"], 1.0 / 3, 1e-12);
+  int64_t dropped = -1;
+  for (int64_t i = 0; i < layers; ++i) {
+    const std::string name = "model.layers." + std::to_string(i);
+    if (metrics["dropped"].at(name) == 1) {
+      EXPECT_EQ(dropped, -1);
+      dropped = i;
+    }
+    EXPECT_GT(metrics["influence"].at(name), 0);
+  }
+  ASSERT_GE(dropped, 0);
+  for (const auto& [layer, influence] : metrics["influence"])
+    EXPECT_GE(influence, metrics["influence"].at("model.layers." + std::to_string(dropped)));
+  const auto file = OverlayFile::open(one.artifact);
+  EXPECT_EQ(file->all().tensors.size(), 1u) << "a marker, no weights";
+  const DecoderModel shorter(checkpoint_, at::kFloat, file), whole(checkpoint_, at::kFloat);
+  const at::Tensor ids = at::arange(24).unsqueeze(0);
+  at::Tensor h = whole.embed(ids);
+  for (int64_t i = 0; i < layers; ++i)
+    if (i != dropped) h = whole.block(i).forward(h, whole.context(24));
+  EXPECT_TRUE(shorter.hidden(ids).equal(whole.final_norm(h)));
 }
 
 TEST_F(QuantizeModels, AllocationStaysWithinItsAverage) {
