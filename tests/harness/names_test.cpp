@@ -13,7 +13,6 @@ namespace {
 using ::testing::ElementsAre;
 
 TEST(Names, OfStepsMethodsPresetsFormatsAndFamilies) {
-  EXPECT_THAT(StepRegistry::get().names(),
   EXPECT_THAT(
       StepRegistry::get().names(),
       ElementsAre("ada_dim", "awq_clip", "awq_scale", "dgq", "gptq", "hqq", "l2qer", "lqer", "magnitude", "minmax",
