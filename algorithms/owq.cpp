@@ -16,15 +16,12 @@
 // Layer metrics: loss, damping (as gptq), whole_columns.
 #include <algorithm>
 #include <cmath>
-#include <list>
-#include <utility>
 
-#include "algorithms/gptq_solver.h"
 #include "algorithms/hessian_sweep.h"
 #include "algorithms/method.h"
 #include "algorithms/owq.h"
 #include "algorithms/ranges.h"
-#include "algorithms/sparsity.h"
+#include "algorithms/whole_column_gptq.h"
 #include "core/error.h"
 
 namespace ptq {
@@ -88,85 +85,18 @@ class OwqStep : public Step {
     const at::Tensor error_OI = linear.weight_OI - fake_quantize(linear.weight_OI, grid_of(task, linear));
     const at::Tensor order_I = owq_order(hessian_II.diagonal(), error_OI.square().sum(0),
                                          whole_columns(task, linear), options_.act_order);
-    at::Tensor ordered_II = hessian_II.index_select(0, order_I);
-    ordered_II = ordered_II.index_select(1, order_I);
-    HessianFactor factor = factor_hessian(std::move(ordered_II), options_.percdamp, false, linear.name);
-    factor.order_I = order_I;
-    factor.dead_I = at::empty_like(factor.dead_I).index_copy_(0, order_I, factor.dead_I);
-    return factor;
-  }
-
-  // The grid of the columns that are rounded, where it is one for the whole matrix.
-  static QuantGrid grid_without(const BlockTask& task, const Linear& linear, const HessianFactor& factor,
-                                int64_t whole) {
-    const WeightSpec& spec = weights_of(task, linear);
-    QuantGrid grid = grid_of(task, linear);
-    if (spec.granularity == Granularity::tensor && task.fit_group && whole > 0) {
-      const at::Tensor rounded_I = factor.order_I.slice(0, 0, factor.order_I.size(0) - whole);
-      grid = task.fit_group(linear.weight_OI.cpu().index_select(1, rounded_I), spec);
-      grid.group_of_column_I = at::zeros({linear.weight_OI.size(1)}, at::kLong);
-    }
-    grid.scale_OG = grid.scale_OG.cpu();
-    grid.zero_OG = grid.zero_OG.cpu();
-    return grid;
+    return factor_in_order(hessian_II, order_I, options_.percdamp, linear.name);
   }
 
   void solve_subset(BlockTask& task, SubsetKind kind, const std::vector<at::Tensor>& prepared) const {
-    std::list<QuantGrid> grids;
-    std::list<HessianFactor> factors;
-    const std::vector<Linear*> linears = quantized_linears(task, kind);
+    std::vector<WholeColumnLinear> linears;
+    for (Linear* linear : quantized_linears(task, kind)) {
+      const auto begin = prepared.begin() + static_cast<std::ptrdiff_t>(linears.size() * tensors_of_factor);
+      linears.push_back(
+          {linear, factor_of({begin, begin + tensors_of_factor}), whole_columns(task, *linear)});
+    }
     PTQ_CHECK_EQ(prepared.size(), linears.size() * tensors_of_factor);
-    std::vector<GptqProblem> problems;
-    std::vector<int64_t> rows;
-    for (size_t l = 0; l < linears.size(); ++l) {
-      const Linear& linear = *linears[l];
-      const WeightSpec& spec = weights_of(task, linear);
-      const auto begin = prepared.begin() + static_cast<std::ptrdiff_t>(l * tensors_of_factor);
-      const HessianFactor& factor = factors.emplace_back(factor_of({begin, begin + tensors_of_factor}));
-      const int64_t whole = whole_columns(task, linear);
-      const bool fits = spec.granularity != Granularity::tensor && static_cast<bool>(task.fit_group);
-      std::function<QuantGrid(const at::Tensor&)> fit;
-      if (fits)
-        fit = [by_task = task.fit_group, group = one_group(spec)](const at::Tensor& weight_OI) {
-          return by_task(weight_OI, group);
-        };
-      problems.push_back({.weight_OI = linear.weight_OI.cpu(),
-                          .factor = factor,
-                          .spec = spec,
-                          .grid = grids.emplace_back(grid_without(task, linear, factor, whole)),
-                          .fit_group = fit,
-                          .block_size = options_.block_size,
-                          .keep_zeros = is_pruned(task, linear),
-                          .whole_columns = whole});
-      rows.push_back(linear.weight_OI.size(0));
-    }
-    const auto solved = solve_tiles(task, rows, [&](size_t l, int64_t t) -> TileTensors {
-      const GptqTile tile = gptq_solve_tile(problems[l], t);
-      TileTensors tensors = {tile.codes, at::scalar_tensor(tile.loss, at::kDouble), tile.whole};
-      if (problems[l].fit_group) tensors.insert(tensors.end(), {tile.scale, tile.zero});
-      return tensors;
-    });
-    for (size_t l = 0; l < linears.size(); ++l) {
-      std::vector<GptqTile> tiles;
-      for (const TileTensors& tensors : solved[l]) {
-        GptqTile& tile = tiles.emplace_back();
-        tile.codes = tensors.at(0);
-        tile.loss = tensors.at(1).item<double>();
-        tile.whole = tensors.at(2);
-        if (!problems[l].fit_group) continue;
-        tile.scale = tensors.at(3);
-        tile.zero = tensors.at(4);
-      }
-      GptqSolution solution = gptq_assemble(problems[l], tiles);
-      if (!std::isfinite(solution.loss))
-        throw UserError({{}, 0, linears[l]->name},
-                        "OWQ overflowed: weights or calibration activations are too large");
-      linears[l]->set_quantized(std::move(solution.weight));
-      task.metrics.push_back({linears[l]->name, "loss", solution.loss});
-      task.metrics.push_back({linears[l]->name, "damping", problems[l].factor.damping});
-      task.metrics.push_back(
-          {linears[l]->name, "whole_columns", static_cast<double>(problems[l].whole_columns)});
-    }
+    solve_with_whole_columns(task, linears, options_.block_size, "OWQ");
   }
 
   OwqOptions options_;
@@ -216,15 +146,7 @@ int64_t owq_columns(int64_t outputs, int64_t inputs, int bits, double grid_bits,
 
 at::Tensor owq_order(const at::Tensor& hessian_diagonal_I, const at::Tensor& squared_error_I, int64_t whole,
                      bool act_order) {
-  const auto falling = [](const at::Tensor& values) {
-    return at::argsort(values, /*stable=*/true, /*dim=*/0, /*descending=*/true);
-  };
-  const at::Tensor weak = falling(hessian_diagonal_I * squared_error_I).slice(0, 0, whole);
-  const at::Tensor all =
-      act_order ? falling(hessian_diagonal_I) : at::arange(hessian_diagonal_I.size(0), weak.options());
-  const at::Tensor is_weak =
-      at::zeros(all.sizes(), all.options().dtype(at::kBool)).index_fill_(0, weak, true);
-  return at::cat({all.masked_select(is_weak.index_select(0, all).logical_not()), weak});
+  return order_with_whole_columns(hessian_diagonal_I * squared_error_I, hessian_diagonal_I, whole, act_order);
 }
 
 }  // namespace ptq

@@ -151,5 +151,28 @@ TEST(QuantizeBlock, SameInputsGiveTheSameBits) {
   EXPECT_TRUE(codes[0].equal(codes[1]));
 }
 
+TEST(Method, SaysWhetherAStepReadsActivations) {
+  EXPECT_TRUE(method_from_json("os_plus", "m").reads_activations());
+  EXPECT_TRUE(method_from_json({{"steps", {"os_plus", "gptq"}}}, "m").reads_activations());
+  EXPECT_FALSE(method_from_json("awq", "m").reads_activations());
+}
+
+TEST(Method, OutlierChannelsNeedTheCheckpointsWeights) {
+  QuantSpec spec;
+  spec.activations.format = "int";
+  spec.activations.outlier_threshold = 6;
+  const auto refused = [&](const Json& method) {
+    try {
+      check_method_fits(method_from_json(method, "m"), spec, {});
+    } catch (const UserError& e) {
+      return std::string(e.what());
+    }
+    return std::string();
+  };
+  EXPECT_EQ(refused("rtn"), "");
+  EXPECT_EQ(refused("gptq"), "");
+  EXPECT_NE(refused("smooth_quant").find("'smooth_quant' makes other ones"), std::string::npos);
+}
+
 }  // namespace
 }  // namespace ptq

@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "algorithms/method.h"
+#include "models/whole_columns.h"
 #include "quant/activation.h"
 #include "tests/algorithms/awq_blocks.h"
 
@@ -15,8 +16,9 @@ inline double rounded_error(const RandomBlock& random, const QuantSpec& spec, co
   BlockTask task = block_task(copy.block, spec, copy.inputs_TD, copy.context);
   quantize_block(method_from_json(method, "method"), task);
   if (spec.activations.quantized())
-    for (auto& quantizer : copy.block.input_quantizers)
-      quantizer = std::make_shared<const ActivationQuantizer>(spec.activations);
+    for (const SubsetKind kind : all_subsets)
+      copy.block.input_quantizers[static_cast<size_t>(kind)] =
+          std::make_shared<const ActivationQuantizer>(spec.activations, whole_columns(copy.block, kind));
   double error = 0, size = 0;
   for (size_t n = 0; n < random.inputs_TD.size(); ++n) {
     const at::Tensor h_BTD = random.inputs_TD[n].unsqueeze(0), y_BTD = random.output(n) - h_BTD;

@@ -110,6 +110,7 @@ TEST(Team, AnyNumberOfRanksGivesTheSameBits) {
       {{"preset", "smooth_quant"}, {"smooth_quant", {{"subsets", {"qkv", "o", "gate_up", "down"}}}}},
       {{"preset", "os_plus"}, {"os_plus", {{"grid", 3}}}},
       {{"preset", "ada_dim"}},
+      {{"preset", "quik"}, {"quik", {{"columns", 4}}}},
       {{"preset", "dgq"}},
       {{"preset", "quip"}},
       {{"steps", {"quarot", "awq_clip", "gptq"}}},

@@ -15,13 +15,13 @@ using ::testing::ElementsAre;
 TEST(Names, OfStepsMethodsPresetsFormatsAndFamilies) {
   EXPECT_THAT(
       StepRegistry::get().names(),
-      ElementsAre("ada_dim", "awq_clip", "awq_scale", "dgq", "gptq", "hqq", "l2qer", "lqer", "magnitude", "minmax",
-                  "minmax_real", "mse", "os_plus", "owq", "quarot", "quip", "quip_scale", "rtn", "shortgpt",
-                  "signround", "smooth_quant", "spqr", "wanda"));
+      ElementsAre("ada_dim", "awq_clip", "awq_scale", "dgq", "gptq", "hqq", "l2qer", "lqer", "magnitude",
+                  "minmax", "minmax_real", "mse", "os_plus", "owq", "quarot", "quik", "quip", "quip_scale",
+                  "rtn", "shortgpt", "signround", "smooth_quant", "spqr", "wanda"));
   EXPECT_THAT(MethodRegistry::get().names(),
-              ElementsAre("ada_dim", "awq", "dgq", "gptq", "hqq", "l2qer", "lqer", "magnitude", "os_plus", "owq",
-                          "quarot", "quarot+gptq", "quip", "rtn", "shortgpt", "signround", "smooth_quant", "spqr",
-                          "wanda"));
+              ElementsAre("ada_dim", "awq", "dgq", "gptq", "hqq", "l2qer", "lqer", "magnitude", "os_plus",
+                          "owq", "quarot", "quarot+gptq", "quik", "quip", "rtn", "shortgpt", "signround",
+                          "smooth_quant", "spqr", "wanda"));
   EXPECT_THAT(CalibrationPresets::get().names(),
               ElementsAre("awq", "chat", "corpus_mix", "gptq", "lqer", "random_windows", "shuffled_tokens",
                           "signround", "truncated_documents", "windows"));

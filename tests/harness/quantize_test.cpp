@@ -101,6 +101,24 @@ TEST_F(QuantizeModels, ComputesSharedStatisticsOnce) {
   EXPECT_EQ(of(results[1], "statistics"), 2) << "the unchanged block's and the scaled block's";
 }
 
+// OS+ searches with rounded activations: its result is no other spec's, though the weights' specs are equal.
+TEST_F(QuantizeModels, AStepThatReadsActivationsIsSharedWithEqualOnesOnly) {
+  const Json os_plus = {{"preset", "os_plus"}, {"os_plus", {{"grid", 4}, {"lowest", 0.1}}}};
+  std::vector<QuantizeJob> jobs;
+  for (const int bits : {3, 8}) {
+    jobs.push_back(job(os_plus));
+    jobs.back().spec.activations.format = "int";
+    jobs.back().spec.activations.bits = bits;
+  }
+  const auto together = run(jobs);
+  EXPECT_NE(together[0].digest, together[1].digest);
+  for (size_t j = 0; j < jobs.size(); ++j) {
+    EXPECT_EQ(together[j].error, "");
+    std::filesystem::remove(jobs[j].artifact);
+    EXPECT_EQ(run({jobs[j]})[0].digest, together[j].digest) << j;
+  }
+}
+
 TEST_F(QuantizeModels, FinishedBlocksSurviveAnInterruption) {
   for (const Json& method : {Json("gptq"), gptq, Json("rtn"), dropping}) {
     const QuantizeJob whole = job(method), resumed = job(method);
