@@ -93,7 +93,11 @@ class TileSolver {
   }
 
   SpqrTile result() const {
-    SpqrTile tile{.codes = codes_, .scale = at::cat(scales_, 1), .zero = at::cat(zeros_, 1), .loss = loss_};
+    SpqrTile tile;
+    tile.codes = codes_;
+    tile.scale = at::cat(scales_, 1);
+    tile.zero = at::cat(zeros_, 1);
+    tile.loss = loss_;
     at::Tensor values = w_, outliers = outliers_;
     if (problem_.factor.order_I.defined()) {
       const at::Tensor position = at::argsort(problem_.factor.order_I);
