@@ -206,6 +206,7 @@ class ModelQuantizer {
     for (size_t j = 0; j < states_.size(); ++j)
       if (states_[j].error.empty() && states_[j].finished <= index) open.push_back(j);
     together([&] {
+      share_(begun());
       original_ = to_device(model_.load_block(index).to(at::kFloat), device_);
       if (!open.empty()) check_finite(original_);
       context_ = to_device(model_.context(calibrated_ ? tokens_ : 1), device_);

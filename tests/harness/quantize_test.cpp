@@ -121,6 +121,7 @@ TEST_F(QuantizeModels, AStepThatReadsActivationsIsSharedWithEqualOnesOnly) {
 
 TEST_F(QuantizeModels, FinishedBlocksSurviveAnInterruption) {
   for (const Json& method : {Json("gptq"), gptq, Json("rtn"), dropping}) {
+    SCOPED_TRACE(method.dump());
     const QuantizeJob whole = job(method), resumed = job(method);
     const std::string wanted = run({whole})[0].digest;
     EXPECT_THROW(run({resumed},
