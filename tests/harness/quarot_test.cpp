@@ -250,6 +250,34 @@ TEST_F(QuarotModels, W4A4OfStories260KIsAnIndependentImplementations) {
   EXPECT_NEAR(quarot, golden.at("w4a4_quarot").get<double>(), 0.01);
 }
 
+// W8A8 on a trained model with channels 100 times larger before every subset: round to nearest breaks,
+// rotations restore it.
+TEST_F(QuarotModels, W8A8OfStories260KWithOutliersIsRestored) {
+  const std::string dir = test::shared_path("data/stories260K");
+  PTQ_NEEDS_FILE(dir);
+  const Json golden = read_json_file(test::project_path("tests/harness/golden/quarot_stories260K.json"));
+  const at::Tensor ids_T = at::tensor(golden.at("ids").get<std::vector<int64_t>>());
+  const auto checkpoint =
+      Checkpoint::open(test::make_outlier_checkpoint(dir, folder_ / "outliers", {.factor = 100}));
+  const Json w8a8 = {{"weights", {{"bits", 8}, {"granularity", "channel"}, {"symmetric", true}}},
+                     {"activations", {{"bits", 8}}}};
+  const auto added = [&](const Json& method) {
+    const at::NoGradGuard no_grad;
+    const QuantizeJob one = job(method, w8a8);
+    EXPECT_EQ(run(checkpoint, {one}).at(0).error, "");
+    const DecoderModel model(checkpoint, at::kFloat, OverlayFile::open(one.artifact), one.spec);
+    return -token_log_likelihoods(model, model.hidden(ids_T.unsqueeze(0))[0], ids_T, 1)
+                .mean()
+                .item<double>() -
+           golden.at("full_precision").get<double>();
+  };
+  const double rtn = added("rtn"), quarot = added("quarot");
+  RecordProperty("rtn", shortest(rtn));
+  RecordProperty("quarot", shortest(quarot));
+  EXPECT_GT(rtn, 0.3);
+  EXPECT_LT(quarot, rtn / 10);
+}
+
 // Keys of 4 bits with an outlier channel: rotated over head_dim, they are rounded better.
 TEST_F(QuarotModels, RotatedKeysAreRoundedBetter) {
   const std::string dir =
