@@ -56,14 +56,20 @@ INSTANTIATE_TEST_SUITE_P(Dgq, DgqSpec,
                          ::testing::Values(std::pair{4, false}, std::pair{4, true}, std::pair{3, false},
                                            std::pair{8, true}));
 
-// The second grain costs little, and the searches make up for it: with inputs that know no correlation the
-// loss is the squared error of the weights, and it stays near that of minmax grids with real scales.
-TEST(Dgq, LosesLittleToRealScales) {
+// With inputs that know no correlation the loss is the squared error of the weights. 4-bit codes reach 8 to
+// 15 steps from the zero point, so that s <= 127 leaves whole numbers of 8 to 16 for a group's scale, off by
+// up to 1 / 16: weights clipped by so much, or steps wider by so much. Searched or not, that costs an eighth
+// to a fifth of the error of minmax grids with real scales (1.165 on these matrices).
+TEST(Dgq, TheSecondGrainCostsWhatItsStepsAreOff) {
   const WeightSpec spec = test::weights(4, false, Granularity::group, 8);
-  const at::Tensor w = at::randn({24, 32});
-  const DgqSearch found = search_dgq(w, at::eye(32), spec, {}, "w");
-  const double reference = (fake_quantize(w, minmax_grid(w, spec)) - w).square().sum().item<double>();
-  EXPECT_LT(found.loss_O.sum().item<double>(), 1.1 * reference);
+  double loss = 0, reference = 0;
+  for (uint64_t seed = 0; seed < 20; ++seed) {
+    const at::Tensor w = at::randn({24, 32}, at::make_generator<at::CPUGeneratorImpl>(seed));
+    loss += search_dgq(w, at::eye(32), spec, {}, "w").loss_O.sum().item<double>();
+    reference += (fake_quantize(w, minmax_grid(w, spec)) - w).square().sum().item<double>();
+  }
+  EXPECT_GT(loss / reference, 1.0);
+  EXPECT_LT(loss / reference, 1.2);
 }
 
 TEST(Dgq, SetsEveryLinearsGridAndItsRoundingHasTheLoss) {
