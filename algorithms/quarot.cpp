@@ -25,6 +25,7 @@
 //
 // No calibration. A function of (block, options): the same on every member of a team. Cost: (A + B)
 // multiplications a weight for each rotation, A B its order.
+#include <algorithm>
 #include <map>
 
 #include "algorithms/method.h"

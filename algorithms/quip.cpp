@@ -18,6 +18,7 @@
 // In a team each linear is solved whole by one member. Draws are keyed by (seed, linear's name). Layer
 // metrics: loss and damping as of gptq, in the rotated basis, where the loss is the same number. Cost of a
 // linear: GPTQ's, and 4/3 I^3 for the factors of a Hessian of its own.
+#include <algorithm>
 #include <cmath>
 #include <tuple>
 
