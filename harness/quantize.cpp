@@ -17,8 +17,7 @@
 #include "core/reason.h"
 #include "core/reserved_file.h"
 #include "harness/block_difference.h"
-#include "harness/block_parts.h"
-#include "harness/residual_turns.h"
+#include "harness/job_state.h"
 #include "harness/scheduler.h"
 #include "models/device.h"
 #include "models/dropped_block.h"
@@ -47,15 +46,6 @@ struct Branch {
   std::shared_ptr<const States> inputs_TD{}, targets_TD{};  // where a step has rotated the residual stream
 };
 
-struct JobState {
-  BlockParts parts;
-  std::vector<std::unique_ptr<Step>> steps;
-  ResidualTurns turns;
-  std::vector<std::string> step_keys;  // equal keys: the same step on the same spec
-  int64_t finished = 0;                // blocks
-  std::string error;
-};
-
 class ModelQuantizer {
  public:
   ModelQuantizer(const std::shared_ptr<const Checkpoint>& checkpoint, const std::vector<QuantizeJob>& jobs,
@@ -74,18 +64,12 @@ class ModelQuantizer {
         prefix_(calibrated_ && jobs.front().method.input == InputStream::quantized_prefix) {
     PTQ_CHECK(!prefix_ || jobs.size() == 1, "jobs on the quantized prefix share nothing");
     for (const QuantizeJob& job : jobs) {
-      JobState state{.parts = {job.artifact, job.key},
-                     .steps = job.method.make_steps(),
-                     .turns = {},
-                     .step_keys = {},
-                     .error = {}};
+      const JobState& state = states_.emplace_back(job, model_.config().hidden_size);
       for (const auto& step : state.steps) {
         targets_ = targets_ || step->needs_targets();
         drops_ = drops_ || step->needs_influence();
       }
-      state.turns = ResidualTurns(state.steps, model_.config().hidden_size);
       turns_ = turns_ || state.turns.any();
-      states_.push_back(std::move(state));
     }
     if (!calibrated_) return;
     sequences_ = Share::of(static_cast<int64_t>(calibration.ids_NT.size()), team.rank(), team.size());
@@ -121,12 +105,7 @@ class ModelQuantizer {
       });
       spec.layers.insert(spec.layers.begin(), rules.begin(), rules.end());  // the user's own hold
     }
-    const std::vector<StepConfig>& steps = jobs_[job].method.steps;
-    for (size_t i = 0; i < steps.size(); ++i) {
-      const bool reads_activations = states_[job].steps[i]->reads_activations();
-      const Json read = to_json(reads_activations ? spec : spec.without_activations());
-      states_[job].step_keys.push_back(canonical({steps[i].step, steps[i].options, read}));
-    }
+    states_[job].find_step_keys(jobs_[job]);
   }
 
   void embed() {
@@ -368,28 +347,8 @@ class ModelQuantizer {
   std::vector<QuantizeResult> results() {
     std::vector<QuantizeResult> results;
     if (team_.rank() != 0) return results;
-    for (size_t j = 0; j < jobs_.size(); ++j) {
-      QuantizeResult result{.key = jobs_[j].key, .error = states_[j].error, .digest = {}, .metrics = {}};
-      if (result.error.empty()) try {
-          double bits = 0, weights = 0;
-          for (int64_t index = 0; index < layers_; ++index) {
-            const BlockRecord record = states_[j].parts.record(index);
-            result.metrics.insert(result.metrics.end(), record.metrics.begin(), record.metrics.end());
-            bits += record.bits;
-            weights += record.weights;
-          }
-          result.average_bits = bits / weights;
-          add_average_sparsity(result.metrics);
-          result.digest = states_[j].parts.merge(layers_,
-                                                 {{"key", jobs_[j].key},
-                                                  {"method", canonical(to_json(jobs_[j].method))},
-                                                  {"quantization", canonical(to_json(jobs_[j].spec))}},
-                                                 states_[j].turns.ends(*checkpoint_));
-        } catch (const UserError& e) {
-          result.error = e.what();
-        }
-      results.push_back(std::move(result));
-    }
+    for (size_t j = 0; j < jobs_.size(); ++j)
+      results.push_back(states_[j].result(jobs_[j], layers_, *checkpoint_));
     return results;
   }
 

@@ -5,32 +5,18 @@
 #include <set>
 
 #include "algorithms/shards.h"
+#include "harness/block_counts.h"
 #include "harness/cost_model.h"
 
 namespace ptq {
 namespace {
 
 constexpr int64_t tile_rows = 128;  // of GPTQ's and the clip search's row tiles
-constexpr double gram_columns = 384;
 
-double count(int64_t value) { return static_cast<double>(value); }
-
-struct LinearShape {
-  int64_t outputs, inputs;
-  SubsetKind subset;
-  bool clipped;  // by AWQ's clip search
-};
-
-class QuantizeCounter {
+class QuantizeCounter : BlockCounts {
  public:
   QuantizeCounter(const ModelShape& model, int64_t samples, int64_t length, const std::vector<JobShape>& jobs)
-      : model_(model), c_(model.config), n_(samples), t_(length), jobs_(jobs) {
-    const int64_t D = c_.hidden_size, q = c_.heads * c_.head_dim, kv = c_.kv_heads * c_.head_dim,
-                  F = c_.intermediate_size;
-    linears_ = {{q, D, SubsetKind::qkv, false},    {kv, D, SubsetKind::qkv, false},
-                {kv, D, SubsetKind::qkv, true},    {D, q, SubsetKind::o, true},
-                {F, D, SubsetKind::gate_up, true}, {F, D, SubsetKind::gate_up, true},
-                {D, F, SubsetKind::down, true}};
+      : BlockCounts(model, samples, length), jobs_(jobs) {
     for (const JobShape& job : jobs)
       for (const Json& step : job.method["steps"])
         learned_ = learned_ || (step["step"] == "signround" && step["options"].value("steps", 0) > 0);
@@ -60,43 +46,6 @@ class QuantizeCounter {
     return unit_.stages.emplace_back(
         Stage{.what = what, .work = work, .pieces = std::max<int64_t>(1, pieces)});
   }
-
-  Work forward(int64_t sequences) const { return block_work(c_, 1, t_, false).times(count(sequences)); }
-  Work attention(int64_t sequences) const { return attention_work(c_, 1, t_, false).times(count(sequences)); }
-  Work mlp(int64_t sequences) const { return mlp_work(c_, 1, t_, false).times(count(sequences)); }
-  // Attention and MLP without their last products.
-  Work before_o(int64_t sequences) const {
-    const Work last = product_work(t_, c_.heads * c_.head_dim, c_.hidden_size, false);
-    return attention(sequences) += last.times(-count(sequences));
-  }
-  Work before_down(int64_t sequences) const {
-    const Work last = product_work(t_, c_.intermediate_size, c_.hidden_size, false);
-    return mlp(sequences) += last.times(-count(sequences));
-  }
-  int64_t inputs_of(SubsetKind kind) const {
-    for (const LinearShape& linear : linears_)
-      if (linear.subset == kind) return linear.inputs;
-    return 0;
-  }
-  int64_t group_of(const WeightSpec& spec, int64_t inputs) const {
-    return spec.granularity == Granularity::group ? std::min(spec.group_size, inputs) : inputs;
-  }
-  Work gram(SubsetKind kind, int64_t sequences, bool absolute) const {
-    const double inputs = count(inputs_of(kind)), tokens = count(sequences * t_);
-    Work work;
-    work.add(Kernel::gram, 2 * tokens * sum_bytes(kind) / 4,
-             count(sequences) * std::ceil(inputs / gram_columns));
-    if (absolute) work.add(Kernel::elements_float32, 3 * tokens * inputs, 3 * count(sequences));
-    return work;
-  }
-  // Of the strips of rows from the diagonal on (algorithms/statistics.h).
-  double sum_bytes(SubsetKind kind) const {
-    double bytes = 0;
-    for (double left = count(inputs_of(kind)); left > 0; left -= gram_columns)
-      bytes += 4 * std::min(gram_columns, left) * left;
-    return bytes;
-  }
-  double gram_bytes(SubsetKind kind) const { return 4 * count(inputs_of(kind)) * count(inputs_of(kind)); }
 
   // What every unit does with a block, then the jobs' chains.
   void block() {
@@ -409,11 +358,7 @@ class QuantizeCounter {
     m.activations = 4 * count(t_) * (4 * D + 3 * F);
   }
 
-  const ModelShape& model_;
-  const ModelConfig& c_;
-  int64_t n_, t_;
   const std::vector<JobShape>& jobs_;
-  std::vector<LinearShape> linears_;
   bool learned_ = false, prefix_ = false;
   std::set<SubsetKind> shared_;  // statistics that the methods of this block have computed
   UnitWork unit_;
