@@ -203,26 +203,23 @@ std::vector<ClipSearch> search_linears(BlockTask& task, SubsetKind kind, const s
       costs.push_back(static_cast<double>(tiles.back().rows));
     }
   }
-  const std::vector<int> member = spread(costs, task.team.size());
-  std::vector<at::Tensor> mine;
-  for (size_t t = 0; t < tiles.size(); ++t) {
-    if (member[t] != task.team.rank()) continue;
-    const Linear& linear = *linears[tiles[t].linear];
-    ClipSearch found = search_clip(linear.weight_OI.narrow(0, tiles[t].row, tiles[t].rows),
-                                   grams.at({kind, columns_per_group(task, linear)}),
-                                   weights_of(task, linear), options, linear.name);
-    mine.insert(mine.end(), {found.weight_OI, found.ratio_OG, found.loss_OG, found.loss_unclipped_OG});
-    if (task.heartbeat) task.heartbeat();
-  }
-  const auto all = task.team.all_gather(mine);
-  std::vector<size_t> next(all.size(), 0);
+  const std::vector<PieceTensors> solved =
+      share_pieces(task.team, costs, [&](const std::vector<size_t>& mine) {
+        std::vector<PieceTensors> tensors;
+        for (const size_t t : mine) {
+          const Linear& linear = *linears[tiles[t].linear];
+          ClipSearch found = search_clip(linear.weight_OI.narrow(0, tiles[t].row, tiles[t].rows),
+                                         grams.at({kind, columns_per_group(task, linear)}),
+                                         weights_of(task, linear), options, linear.name);
+          tensors.push_back({found.weight_OI, found.ratio_OG, found.loss_OG, found.loss_unclipped_OG});
+          if (task.heartbeat) task.heartbeat();
+        }
+        return tensors;
+      });
   std::vector<std::vector<std::vector<at::Tensor>>> parts(linears.size(),
                                                           std::vector<std::vector<at::Tensor>>(4));
   for (size_t t = 0; t < tiles.size(); ++t)
-    for (auto& part : parts[tiles[t].linear]) {
-      const auto from = static_cast<size_t>(member[t]);
-      part.push_back(all[from].at(next[from]++));
-    }
+    for (size_t part = 0; part < 4; ++part) parts[tiles[t].linear][part].push_back(solved[t].at(part));
   std::vector<ClipSearch> result;
   for (const auto& part : parts)
     result.push_back({at::cat(part[0]), at::cat(part[1]), at::cat(part[2]), at::cat(part[3])});
@@ -248,14 +245,10 @@ void awq_clip(BlockTask& task, const AwqClipOptions& options) {
           {name, "clip_loss_unclipped", found[l].loss_unclipped_OG.sum(1).mean().item<double>()});
     }
   }
-  for (const Linear* linear : task.block.linears()) {
-    const WeightSpec& spec = weights_of(task, *linear);
-    if (spec.quantized())
-      task.grids[linear->name] = minmax_grid(linear->weight_OI, spec, options.range, linear->name);
-  }
-  task.fit_group = [range = options.range](const at::Tensor& weight_OI, const WeightSpec& group_spec) {
-    return minmax_grid(weight_OI, group_spec, range);
-  };
+  fit_grids(task, [range = options.range](const at::Tensor& weight_OI, const WeightSpec& spec,
+                                          const std::string& what) {
+    return minmax_grid(weight_OI, spec, range, what);
+  });
 }
 
 namespace {

@@ -131,26 +131,20 @@ class Losses {
   const RangeOptions& range_;
 };
 
-// Mean over the columns that share a channel of what precedes the subset: more than one only for o with
-// grouped queries.
-at::Tensor channel_mean_C(const DecoderBlock& block, SubsetKind kind, const at::Tensor& value_I) {
-  if (kind != SubsetKind::o || block.heads == block.kv_heads) return value_I;
-  return value_I.view({block.kv_heads, block.heads / block.kv_heads, block.head_dim}).mean(1).reshape({-1});
-}
-
 ScaleSearch search(const BlockTask& task, SubsetKind kind, const SubsetActivations& activations,
                    const AwqScaleOptions& options) {
   DecoderBlock& block = task.block;
   const std::string label = subset_label(block, kind);
-  const at::Tensor x_C = channel_mean_C(block, kind, activations.statistics.abs_mean_I());
+  const auto mean = [](const at::Tensor& x_KNE) { return x_KNE.mean(1); };
+  const at::Tensor x_C = by_channel_C(block, kind, activations.statistics.abs_mean_I(), mean);
   if (!x_C.isfinite().all().item<bool>())
     throw UserError(label +
                     ": the calibration activations are not finite (NaN or infinite weights or inputs)");
   at::Tensor w_C;
   if (options.duo) {  // with linears of several specs: the first one's groups
     const WeightSpec& spec = weights_of(task, *block.subset(kind)[0]);
-    w_C = channel_mean_C(block, kind,
-                         weight_magnitude_I(block.subset(kind), spec.quantized() ? spec : one_group(spec)));
+    w_C = by_channel_C(
+        block, kind, weight_magnitude_I(block.subset(kind), spec.quantized() ? spec : one_group(spec)), mean);
   }
 
   ScaleSearch result;

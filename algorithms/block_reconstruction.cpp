@@ -16,7 +16,6 @@
 namespace ptq {
 namespace {
 
-std::string block_name(const BlockTask& task) { return "model.layers." + std::to_string(task.block.index); }
 
 // {{error, elements} (float64), gradients of the weights (float32)}
 Partial sequence_sums(const BlockTask& task, const BlockGradient& gradient, int64_t held, double factor) {
@@ -101,9 +100,9 @@ void reconstruct_block(BlockTask& task, LearnedBlock& learned, const Reconstruct
     const Partial sums = batch_sums(task, gradient, batch);
     const double loss = (sums.sums[0][0] / sums.sums[0][1]).item<double>();
     if (!std::isfinite(loss))
-      throw UserError({{}, 0, block_name(task)},
+      throw UserError({{}, 0, block_label(task.block)},
                       "the reconstruction loss is not finite at step " + std::to_string(step));
-    task.metrics.push_back({block_name(task), "loss", loss, step});
+    task.metrics.push_back({block_label(task.block), "loss", loss, step});
     if (step == 0) first_loss = loss;
     if (loss < best_loss) {
       best_loss = loss;
@@ -119,10 +118,10 @@ void reconstruct_block(BlockTask& task, LearnedBlock& learned, const Reconstruct
   }
   for (size_t i = 0; i < tensors.size(); ++i) tensors[i].value.copy_(best[i]);
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
-  task.metrics.push_back({block_name(task), "first_loss", first_loss});
-  task.metrics.push_back({block_name(task), "best_loss", best_loss});
-  task.metrics.push_back({block_name(task), "best_step", static_cast<double>(best_step)});
-  task.metrics.push_back({block_name(task), "seconds", seconds.count()});
+  task.metrics.push_back({block_label(task.block), "first_loss", first_loss});
+  task.metrics.push_back({block_label(task.block), "best_loss", best_loss});
+  task.metrics.push_back({block_label(task.block), "best_step", static_cast<double>(best_step)});
+  task.metrics.push_back({block_label(task.block), "seconds", seconds.count()});
 }
 
 std::vector<StepOption> reconstruction_step_options(int64_t steps, int64_t batch_size) {

@@ -24,7 +24,17 @@ at::Tensor hessian_of(InputStatistics statistics) {
   return is_own(statistics.gram_II) ? statistics.gram_II.mul_(factor) : statistics.gram_II * factor;
 }
 
+at::Tensor falling_order(const at::Tensor& values_I) {
+  return at::argsort(values_I, /*stable=*/true, /*dim=*/0, /*descending=*/true);
+}
+
 HessianFactor factor_hessian(at::Tensor hessian_II, double percdamp, bool act_order,
+                             const std::string& what) {
+  const at::Tensor order_I = act_order ? falling_order(hessian_II.diagonal()) : at::Tensor();
+  return factor_hessian(std::move(hessian_II), percdamp, order_I, what);
+}
+
+HessianFactor factor_hessian(at::Tensor hessian_II, double percdamp, const at::Tensor& order_I,
                              const std::string& what) {
   PTQ_CHECK(hessian_II.dim() == 2 && hessian_II.size(0) == hessian_II.size(1));
   // Cauchy-Schwarz bounds the other elements, so that the diagonal of X^T X shows every NaN and infinity of
@@ -36,8 +46,8 @@ HessianFactor factor_hessian(at::Tensor hessian_II, double percdamp, bool act_or
 
   HessianFactor factor;
   factor.dead_I = diagonal == 0;
-  if (act_order) {
-    factor.order_I = at::argsort(diagonal, /*stable=*/true, /*dim=*/0, /*descending=*/true);
+  if (order_I.defined()) {
+    factor.order_I = order_I;
     hessian_II = hessian_II.index_select(0, factor.order_I);  // two statements: one copy beside the matrix
     hessian_II = hessian_II.index_select(1, factor.order_I);
     diagonal = diagonal.index_select(0, factor.order_I);

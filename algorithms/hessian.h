@@ -31,5 +31,11 @@ at::Tensor hessian_of(InputStatistics statistics);
 // ours.) Deterministic for a fixed thread count. Cost: 4/3 I^3 flops; three matrices live at once, H among
 // them where nobody else holds it.
 HessianFactor factor_hessian(at::Tensor hessian_II, double percdamp, bool act_order, const std::string& what);
+// The same in another order of processing, int64; undefined: the columns' own.
+HessianFactor factor_hessian(at::Tensor hessian_II, double percdamp, const at::Tensor& order_I,
+                             const std::string& what);
+
+// Indices by falling value, equal ones in their order.
+at::Tensor falling_order(const at::Tensor& values_I);
 
 }  // namespace ptq

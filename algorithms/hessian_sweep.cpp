@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "algorithms/gptq_solver.h"
+#include "algorithms/ranges.h"
 #include "algorithms/sequence_parts.h"
 #include "algorithms/statistics.h"
 #include "core/error.h"
@@ -98,9 +99,9 @@ void sweep_subsets(BlockTask& task, bool true_sequential, const SubsetWork& work
   else sweep.at_once();
 }
 
-std::vector<std::vector<TileTensors>> solve_tiles(
+std::vector<std::vector<PieceTensors>> solve_tiles(
     const BlockTask& task, const std::vector<int64_t>& rows,
-    const std::function<TileTensors(size_t linear, int64_t tile)>& solve) {
+    const std::function<PieceTensors(size_t linear, int64_t tile)>& solve) {
   std::vector<std::pair<size_t, int64_t>> tiles;  // of all linears
   std::vector<double> costs;
   for (size_t l = 0; l < rows.size(); ++l)
@@ -108,31 +109,18 @@ std::vector<std::vector<TileTensors>> solve_tiles(
       tiles.emplace_back(l, row / row_tile);
       costs.push_back(static_cast<double>(std::min(row_tile, rows[l] - row)));
     }
-  const std::vector<int> member = spread(costs, task.team.size());
-  std::vector<std::pair<size_t, int64_t>> mine;
-  for (size_t i = 0; i < tiles.size(); ++i)
-    if (member[i] == task.team.rank()) mine.push_back(tiles[i]);
-  std::vector<TileTensors> solved(mine.size());
-  parallel_pieces(static_cast<int64_t>(mine.size()), [&](int64_t i) {
-    const auto& [linear, tile] = mine[static_cast<size_t>(i)];
-    solved[static_cast<size_t>(i)] = solve(linear, tile);
-  });
-  std::vector<at::Tensor> sent;  // of each tile: how many tensors, and they
-  for (TileTensors& tensors : solved) {
-    sent.push_back(at::scalar_tensor(static_cast<int64_t>(tensors.size()), at::kLong));
-    std::move(tensors.begin(), tensors.end(), std::back_inserter(sent));
-  }
-  const std::vector<std::vector<at::Tensor>> all = task.team.all_gather(sent);
+  const std::vector<PieceTensors> solved =
+      share_pieces(task.team, costs, [&](const std::vector<size_t>& mine) {
+        std::vector<PieceTensors> tensors(mine.size());
+        parallel_pieces(static_cast<int64_t>(mine.size()), [&](int64_t i) {
+          const auto piece = static_cast<size_t>(i);
+          tensors[piece] = solve(tiles[mine[piece]].first, tiles[mine[piece]].second);
+        });
+        return tensors;
+      });
   if (task.heartbeat) task.heartbeat();
-
-  std::vector<size_t> next(all.size(), 0);
-  std::vector<std::vector<TileTensors>> result(rows.size());
-  for (size_t i = 0; i < tiles.size(); ++i) {
-    const auto from = static_cast<size_t>(member[i]);
-    const auto take = [&] { return all[from].at(next[from]++); };
-    TileTensors& tensors = result[tiles[i].first].emplace_back();
-    for (auto left = take().item<int64_t>(); left > 0; --left) tensors.push_back(take());
-  }
+  std::vector<std::vector<PieceTensors>> result(rows.size());
+  for (size_t i = 0; i < tiles.size(); ++i) result[tiles[i].first].push_back(solved[i]);
   return result;
 }
 
@@ -156,6 +144,47 @@ std::vector<Linear*> quantized_linears(const BlockTask& task, SubsetKind kind) {
   std::vector<Linear*> linears = task.block.subset(kind);
   std::erase_if(linears, [&](const Linear* linear) { return !weights_of(task, *linear).quantized(); });
   return linears;
+}
+
+SubsetWork with_shared_factor(BlockTask& task, const HessianOptions& options,
+                              const std::function<void(SubsetKind, const HessianFactor&)>& solve) {
+  return {.prepare =
+              [&task, &options](SubsetKind kind, at::Tensor hessian_II) {
+                return tensors_of(factor_hessian(std::move(hessian_II), options.percdamp, options.act_order,
+                                                 task.block.subset(kind).front()->name));
+              },
+          .solve = [solve](SubsetKind kind, const std::vector<at::Tensor>& prepared) {
+            solve(kind, factor_of(prepared));
+          }};
+}
+
+std::function<QuantGrid(const at::Tensor&)> group_fit(const BlockTask& task, const Linear& linear) {
+  return [fit = task.fit_group, spec = one_group(weights_of(task, linear))](const at::Tensor& weight_OI) {
+    return fit(weight_OI, spec);
+  };
+}
+
+std::vector<StepOption> hessian_step_options(const HessianOptions& defaults) {
+  return {
+      {"percdamp", defaults.percdamp,
+       "share of the Hessian's mean diagonal added to it, raised when that is not enough; 0 to 10"},
+      {"block_size", defaults.block_size,
+       "columns whose updates are applied together; low bits and speed only; 1 to 65536"},
+      {"act_order", defaults.act_order, "rounded columns in order of falling Hessian diagonal"},
+      {"true_sequential", defaults.true_sequential,
+       "subset by subset, inputs recomputed through what is already quantized"}};
+}
+
+HessianOptions hessian_options_from_json(const Json& options, const std::string& where_key) {
+  const HessianOptions result{.percdamp = options.at("percdamp").get<double>(),
+                              .block_size = options.at("block_size").get<int64_t>(),
+                              .act_order = options.at("act_order").get<bool>(),
+                              .true_sequential = options.at("true_sequential").get<bool>()};
+  if (!(result.percdamp >= 0 && result.percdamp <= 10))
+    refuse_option(options, "percdamp", "from 0 to 10", where_key);
+  if (result.block_size < 1 || result.block_size > 65536)
+    refuse_option(options, "block_size", "from 1 to 65536", where_key);
+  return result;
 }
 
 }  // namespace ptq

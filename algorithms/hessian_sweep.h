@@ -22,6 +22,16 @@
 
 namespace ptq {
 
+// What steps that round by Hessians have in common; the values are gptq's defaults.
+struct HessianOptions {
+  double percdamp = 0.01;
+  int64_t block_size = 128;
+  bool act_order = false;
+  bool true_sequential = true;
+};
+std::vector<StepOption> hessian_step_options(const HessianOptions& defaults = {});
+HessianOptions hessian_options_from_json(const Json& options, const std::string& where_key);
+
 struct SubsetWork {
   // On one member: from H = (2 / n) X^T X, whatever all members need to solve the subset.
   std::function<std::vector<at::Tensor>(SubsetKind, at::Tensor hessian_II)> prepare;
@@ -32,16 +42,22 @@ void sweep_subsets(BlockTask& task, bool true_sequential, const SubsetWork& work
 
 // solve(linear, tile) for every row tile of matrices of so many rows, spread over the team and its threads:
 // [linear][tile], the same on every member. Collective.
-using TileTensors = std::vector<at::Tensor>;
-std::vector<std::vector<TileTensors>> solve_tiles(
+std::vector<std::vector<PieceTensors>> solve_tiles(
     const BlockTask& task, const std::vector<int64_t>& rows,
-    const std::function<TileTensors(size_t linear, int64_t tile)>& solve);
+    const std::function<PieceTensors(size_t linear, int64_t tile)>& solve);
 
 // A factor as tensors to be sent, and back.
 std::vector<at::Tensor> tensors_of(const HessianFactor& factor);
 HessianFactor factor_of(const std::vector<at::Tensor>& tensors);
 
+// The work of a step whose linears of a subset share one factor.
+SubsetWork with_shared_factor(
+    BlockTask& task, const HessianOptions& options,
+    const std::function<void(SubsetKind, const HessianFactor&)>& solve);
+
 // The quantized linears of a subset.
 std::vector<Linear*> quantized_linears(const BlockTask& task, SubsetKind kind);
+// task.fit_group for columns of this linear that form one group.
+std::function<QuantGrid(const at::Tensor& weight_OI)> group_fit(const BlockTask& task, const Linear& linear);
 
 }  // namespace ptq

@@ -102,9 +102,8 @@ class HqqStep : public Step {
 };
 
 std::unique_ptr<Step> make(const Json& options, const std::string& where_key) {
-  const auto refuse = [&](const std::string& name, const std::string& allowed) {
-    throw UserError({{}, 0, where_key + "." + name},
-                    "must be " + allowed + ", not " + options.at(name).dump());
+  const auto refuse = [&](const char* name, const char* allowed) {
+    refuse_option(options, name, allowed, where_key);
   };
   HqqOptions hqq;
   hqq.lp_norm = options.at("lp_norm").get<double>();

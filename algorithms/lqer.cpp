@@ -232,24 +232,18 @@ class LqerStep : public Step {
   void solve(BlockTask& task, const std::vector<Piece>& pieces) const {
     std::vector<double> costs;
     for (const Piece& piece : pieces) costs.push_back(piece.cost());
-    const std::vector<int> member = spread(costs, task.team.size());
-    std::vector<const Piece*> mine;
-    for (size_t p = 0; p < pieces.size(); ++p)
-      if (member[p] == task.team.rank()) mine.push_back(&pieces[p]);
-    std::vector<std::vector<at::Tensor>> solved(mine.size());
-    if (!mine.empty())
-      parallel_pieces(static_cast<int64_t>(mine.size()), [&](int64_t i) {
-        solved[static_cast<size_t>(i)] = factor(*mine[static_cast<size_t>(i)]);
-      });
-    if (task.heartbeat) task.heartbeat();
-    std::vector<at::Tensor> tensors;
-    for (const auto& of_piece : solved) tensors.insert(tensors.end(), of_piece.begin(), of_piece.end());
-    const auto all = task.team.all_gather(tensors);
-    std::vector<size_t> next(all.size(), 0);
+    const std::vector<PieceTensors> solved =
+        share_pieces(task.team, costs, [&](const std::vector<size_t>& mine) {
+          std::vector<PieceTensors> tensors(mine.size());
+          parallel_pieces(static_cast<int64_t>(mine.size()), [&](int64_t i) {
+            tensors[static_cast<size_t>(i)] = factor(pieces[mine[static_cast<size_t>(i)]]);
+          });
+          if (task.heartbeat) task.heartbeat();
+          return tensors;
+        });
     for (size_t p = 0; p < pieces.size(); ++p) {
-      const auto from = static_cast<size_t>(member[p]);
-      const auto take = [&] { return all[from].at(next[from]++); };
-      const at::Tensor a_IK = take(), b_KO = take(), numbers = take(), unscaled = take(), scaled = take();
+      const at::Tensor &a_IK = solved[p].at(0), &b_KO = solved[p].at(1), &numbers = solved[p].at(2),
+                       &unscaled = solved[p].at(3), &scaled = solved[p].at(4);
       keep(task, pieces[p], a_IK, b_KO, numbers);
       const std::vector<int64_t> places = spectrum_places(
           std::min(pieces[p].original_OI.size(0), pieces[p].original_OI.size(1)), options_.spectrum);

@@ -12,14 +12,10 @@ class MinMaxStep : public Step {
   std::string refusal(const WeightSpec& spec) const override { return range_refusal(options_, spec); }
 
   void run(BlockTask& task) const override {
-    for (const Linear* linear : task.block.linears()) {
-      const WeightSpec& spec = weights_of(task, *linear);
-      if (spec.quantized())
-        task.grids[linear->name] = minmax_grid(linear->weight_OI, spec, options_, linear->name);
-    }
-    task.fit_group = [options = options_](const at::Tensor& weight_OI, const WeightSpec& spec) {
-      return minmax_grid(weight_OI, spec, options);
-    };
+    fit_grids(task, [options = options_](const at::Tensor& weight_OI, const WeightSpec& spec,
+                                         const std::string& what) {
+      return minmax_grid(weight_OI, spec, options, what);
+    });
   }
 
  private:

@@ -17,13 +17,8 @@ class MinMaxRealStep : public Step {
   bool needs_calibration() const override { return false; }
 
   void run(BlockTask& task) const override {
-    for (const Linear* linear : task.block.linears()) {
-      const WeightSpec& spec = weights_of(task, *linear);
-      if (spec.quantized()) task.grids[linear->name] = grid(linear->weight_OI, spec, eps_, linear->name);
-    }
-    task.fit_group = [eps = eps_](const at::Tensor& weight_OI, const WeightSpec& spec) {
-      return grid(weight_OI, spec, eps, "the weight");
-    };
+    fit_grids(task, [eps = eps_](const at::Tensor& weight_OI, const WeightSpec& spec,
+                                 const std::string& what) { return grid(weight_OI, spec, eps, what); });
   }
 
  private:
@@ -36,16 +31,15 @@ class MinMaxRealStep : public Step {
 };
 
 const StepRegistry::Registration registration(
-    "minmax_real",
-    {StepKind::range,
-     "grid from the least and greatest weight of each group, zero points 16-bit numbers",
-     {{"eps", 1e-5, "least max - min of a group; above 0"}},
-     [](const Json& options, const std::string& where_key) -> std::unique_ptr<Step> {
-       const auto eps = options.at("eps").get<double>();
-       if (!(eps > 0 && std::isfinite(eps)))
-         throw UserError({{}, 0, where_key + ".eps"}, "must be above 0, not " + options.at("eps").dump());
-       return std::make_unique<MinMaxRealStep>(eps);
-     }});
+    "minmax_real", {StepKind::range,
+                    "grid from the least and greatest weight of each group, zero points 16-bit numbers",
+                    {{"eps", 1e-5, "least max - min of a group; above 0"}},
+                    [](const Json& options, const std::string& where_key) -> std::unique_ptr<Step> {
+                      const auto eps = options.at("eps").get<double>();
+                      if (!(eps > 0 && std::isfinite(eps)))
+                        refuse_option(options, "eps", "above 0", where_key);
+                      return std::make_unique<MinMaxRealStep>(eps);
+                    }});
 
 }  // namespace
 }  // namespace ptq

@@ -14,15 +14,10 @@ class MseStep : public Step {
   std::string refusal(const WeightSpec& spec) const override { return range_refusal(options_.range, spec); }
 
   void run(BlockTask& task) const override {
-    for (const Linear* linear : task.block.linears()) {
-      const WeightSpec& spec = weights_of(task, *linear);
-      if (!spec.quantized()) continue;
-      task.grids[linear->name] = mse_grid(linear->weight_OI, spec, options_, linear->name);
-      if (task.heartbeat) task.heartbeat();
-    }
-    task.fit_group = [options = options_](const at::Tensor& weight_OI, const WeightSpec& spec) {
-      return mse_grid(weight_OI, spec, options);
-    };
+    fit_grids(task, [options = options_](const at::Tensor& weight_OI, const WeightSpec& spec,
+                                         const std::string& what) {
+      return mse_grid(weight_OI, spec, options, what);
+    });
   }
 
  private:
@@ -43,9 +38,8 @@ std::unique_ptr<Step> make(const Json& options, const std::string& where_key) {
   mse.steps = options.at("steps").get<int64_t>();
   mse.candidates = options.at("candidates").get<int64_t>();
   mse.norm = options.at("norm").get<double>();
-  const auto refuse = [&](const std::string& name, const std::string& allowed) {
-    throw UserError({{}, 0, where_key + "." + name},
-                    "must be " + allowed + ", not " + options.at(name).dump());
+  const auto refuse = [&](const char* name, const char* allowed) {
+    refuse_option(options, name, allowed, where_key);
   };
   if (mse.steps < 1 || mse.steps > 100000) refuse("steps", "a whole number from 1 to 100000");
   if (mse.candidates < 1 || mse.candidates > mse.steps) refuse("candidates", "from 1 to steps");

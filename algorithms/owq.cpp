@@ -27,19 +27,12 @@
 namespace ptq {
 namespace {
 
-struct OwqOptions {
-  double average_bits = 0;
-  double percdamp = 0.01;
-  int64_t block_size = 128;
-  bool act_order = false;
-  bool true_sequential = true;
-};
-
 constexpr size_t tensors_of_factor = 4;
 
 class OwqStep : public Step {
  public:
-  explicit OwqStep(const OwqOptions& options) : options_(options) {}
+  OwqStep(double average_bits, const HessianOptions& options)
+      : average_bits_(average_bits), options_(options) {}
   StepKind kind() const override { return StepKind::round; }
   bool needs_calibration() const override { return true; }
 
@@ -62,30 +55,24 @@ class OwqStep : public Step {
   }
 
  private:
-  static const QuantGrid& grid_of(const BlockTask& task, const Linear& linear) {
-    const auto grid = task.grids.find(linear.name);
-    PTQ_CHECK(grid != task.grids.end());
-    return grid->second;
-  }
-
   int64_t whole_columns(const BlockTask& task, const Linear& linear) const {
     const QuantizedWeight on_grid{.codes_OI = at::empty(linear.weight_OI.sizes(), at::kByte),
                                   .grid = grid_of(task, linear),
                                   .bits = weights_of(task, linear).bits};
     const double base = on_grid.bits_per_weight();
-    if (options_.average_bits > 0 && options_.average_bits < base)
+    if (average_bits_ > 0 && average_bits_ < base)
       throw UserError({{}, 0, "owq.average_bits"}, "is below the " + std::to_string(base) +
                                                        " bits that codes, scales and zero points of " +
                                                        linear.name + " take");
     return owq_columns(linear.weight_OI.size(0), linear.weight_OI.size(1), on_grid.bits, base,
-                       options_.average_bits > 0 ? options_.average_bits : base + 0.01);
+                       average_bits_ > 0 ? average_bits_ : base + 0.01);
   }
 
   HessianFactor factor(const BlockTask& task, const Linear& linear, const at::Tensor& hessian_II) const {
     const at::Tensor error_OI = linear.weight_OI - fake_quantize(linear.weight_OI, grid_of(task, linear));
     const at::Tensor order_I = owq_order(hessian_II.diagonal(), error_OI.square().sum(0),
                                          whole_columns(task, linear), options_.act_order);
-    return factor_in_order(hessian_II, order_I, options_.percdamp, linear.name);
+    return factor_hessian(hessian_II, options_.percdamp, order_I, linear.name);
   }
 
   void solve_subset(BlockTask& task, SubsetKind kind, const std::vector<at::Tensor>& prepared) const {
@@ -99,37 +86,30 @@ class OwqStep : public Step {
     solve_with_whole_columns(task, linears, options_.block_size, "OWQ");
   }
 
-  OwqOptions options_;
+  double average_bits_;
+  HessianOptions options_;
 };
 
 std::unique_ptr<Step> make(const Json& options, const std::string& where_key) {
-  const auto refuse = [&](const std::string& name, const std::string& allowed) {
-    throw UserError({{}, 0, where_key + "." + name},
-                    "must be " + allowed + ", not " + options.at(name).dump());
-  };
-  OwqOptions owq;
-  owq.average_bits = options.at("average_bits").get<double>();
-  owq.percdamp = options.at("percdamp").get<double>();
-  owq.block_size = options.at("block_size").get<int64_t>();
-  owq.act_order = options.at("act_order").get<bool>();
-  owq.true_sequential = options.at("true_sequential").get<bool>();
-  if (!(owq.average_bits >= 0 && owq.average_bits <= 16)) refuse("average_bits", "from 0 to 16");
-  if (!(owq.percdamp >= 0 && owq.percdamp <= 10)) refuse("percdamp", "from 0 to 10");
-  if (owq.block_size < 1 || owq.block_size > 65536) refuse("block_size", "from 1 to 65536");
-  return std::make_unique<OwqStep>(owq);
+  const auto average_bits = options.at("average_bits").get<double>();
+  if (!(average_bits >= 0 && average_bits <= 16))
+    refuse_option(options, "average_bits", "from 0 to 16", where_key);
+  return std::make_unique<OwqStep>(average_bits, hessian_options_from_json(options, where_key));
+}
+
+std::vector<StepOption> step_options() {
+  std::vector<StepOption> options = hessian_step_options();
+  options.push_back(
+      {"average_bits", 0.0,
+       "of each linear, scales and whole columns counted; 0: 0.01 more than without whole columns"});
+  return options;
 }
 
 const StepRegistry::Registration registration(
     "owq",
     {StepKind::round,
      "GPTQ that leaves the columns of the largest H_ii * |dW_i|^2 in full precision (OWQ, arXiv:2306.02272)",
-     {{"average_bits", 0.0,
-       "of each linear, scales and whole columns counted; 0: 0.01 more than without whole columns"},
-      {"percdamp", 0.01, "as gptq's"},
-      {"block_size", 128, "as gptq's"},
-      {"act_order", false, "the rounded columns in order of falling Hessian diagonal"},
-      {"true_sequential", true, "subset by subset, inputs recomputed through what is already quantized"}},
-     make});
+     step_options(), make});
 
 const MethodRegistry::Registration preset(
     "owq", {.help = "OWQ: GPTQ with the weak columns of each linear in full precision (arXiv:2306.02272)",

@@ -1,20 +1,17 @@
 // Transform `quarot` (Ashkboos et al. 2024, arXiv:2404.00456): rotations spread outliers over all channels;
 // the model computes the same function.
 //
-//   norms      their weights go into the linears that read them, W <- W diag(w), b <- b + W beta (of a norm
-//   with
-//              a bias beta); norms of ones commute with rotations:
-//   residual   h <- h R, R = diag(signs) H / sqrt(D) (or a uniform orthogonal matrix): q, k, v, gate, up: W
-//   <- W R;
-//              o, down: W <- R^T W, b <- R^T b. Embedding and head: residual_rotation.h; the head is untied.
-//   value_output  in each head: v's outputs and o's inputs, by a Hadamard matrix of head_dim, folded into
-//   both online_heads  over the heads of o's input, while the model runs; with value_output it makes up a
-//   rotation of all
-//                 of o's input at the cost of one over the heads. o: W <- W R
-//   online_down   of down's input, while the model runs. down: W <- W R
-//   online_qk     of queries and keys over head_dim after RoPE, while the model runs: what is cached is q, k
-//   R. It
-//                 makes a difference only where the cache is rounded.
+//   norms: their weights go into the linears that read them, W <- W diag(w), b <- b + W beta (of a norm with
+//     a bias beta); norms of ones commute with rotations.
+//   residual: h <- h R, R = diag(signs) H / sqrt(D) (or a uniform orthogonal matrix). q, k, v, gate, up:
+//     W <- W R; o, down: W <- R^T W, b <- R^T b. Embedding and head: residual_rotation.h; the head is untied.
+//   value_output: in each head, v's outputs and o's inputs by a Hadamard matrix of head_dim, folded in both.
+//   online_heads: over the heads of o's input, while the model runs; after value_output that makes a rotation
+//     of all of o's input at the cost of one over the heads. o: W <- W R.
+//   online_down: of down's input, while the model runs. down: W <- W R.
+//   online_qk: of queries and keys over head_dim after RoPE, while the model runs: q R and k R are cached. It
+//     makes a difference only where the cache is rounded.
+//
 // Where a Hadamard matrix of the order is not reached (quant/hadamard.h): `fallback`. What was taken is in
 // the layer metrics <block>/{residual, value_output, heads, down, qk}: rotation_hadamard, rotation_orthogonal
 // and rotation_blocks, orders whose product is that of the matrix.
@@ -157,7 +154,7 @@ class QuarotStep : public Step, public RotatesResidual {
   }
 
   static void record(BlockTask& task, const std::string& what, const Mixing& mixing) {
-    const std::string label = "model.layers." + std::to_string(task.block.index) + "/" + what;
+    const std::string label = block_label(task.block) + "/" + what;
     task.metrics.push_back({label, "rotation_hadamard", static_cast<double>(mixing.hadamard)});
     task.metrics.push_back({label, "rotation_orthogonal", static_cast<double>(mixing.orthogonal)});
     task.metrics.push_back({label, "rotation_blocks", static_cast<double>(mixing.blocks)});

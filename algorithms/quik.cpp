@@ -36,17 +36,9 @@ int64_t quik_columns(int64_t columns, int64_t hidden, int64_t inputs, const std:
 
 namespace {
 
-struct QuikOptions {
-  int64_t columns = 256;
-  double percdamp = 0.01;
-  int64_t block_size = 128;
-  bool act_order = false;
-  bool true_sequential = true;
-};
-
 class QuikStep : public Step {
  public:
-  explicit QuikStep(const QuikOptions& options) : options_(options) {}
+  QuikStep(int64_t columns, const HessianOptions& options) : columns_(columns), options_(options) {}
   StepKind kind() const override { return StepKind::round; }
   bool needs_calibration() const override { return true; }
 
@@ -54,8 +46,8 @@ class QuikStep : public Step {
     std::map<SubsetKind, int64_t> whole;
     for (const SubsetKind kind : all_subsets) {
       const Linear& linear = *task.block.subset(kind).front();
-      whole[kind] = quik_columns(options_.columns, task.block.input_norm_D.size(0), linear.weight_OI.size(1),
-                                 linear.name);
+      whole[kind] =
+          quik_columns(columns_, task.block.input_norm_D.size(0), linear.weight_OI.size(1), linear.name);
     }
     for (const Linear* linear : task.block.linears()) check_finite(linear->weight_OI, linear->name);
     const auto extremes = input_extremes(task, all_subsets);
@@ -63,7 +55,7 @@ class QuikStep : public Step {
       const at::Tensor order_I = order_with_whole_columns(
           extremes.at(kind).abs_max_I(), hessian_II.diagonal(), whole.at(kind), options_.act_order);
       return tensors_of(
-          factor_in_order(hessian_II, order_I, options_.percdamp, task.block.subset(kind).front()->name));
+          factor_hessian(hessian_II, options_.percdamp, order_I, task.block.subset(kind).front()->name));
     };
     const auto solve = [&](SubsetKind kind, const std::vector<at::Tensor>& prepared) {
       std::vector<WholeColumnLinear> linears;
@@ -75,36 +67,26 @@ class QuikStep : public Step {
   }
 
  private:
-  QuikOptions options_;
+  int64_t columns_;
+  HessianOptions options_;
 };
 
-std::unique_ptr<Step> make(const Json& options, const std::string& where_key) {
-  const auto refuse = [&](const std::string& name, const std::string& allowed) {
-    throw UserError({{}, 0, where_key + "." + name},
-                    "must be " + allowed + ", not " + options.at(name).dump());
-  };
-  QuikOptions quik;
-  quik.columns = options.at("columns").get<int64_t>();
-  quik.percdamp = options.at("percdamp").get<double>();
-  quik.block_size = options.at("block_size").get<int64_t>();
-  quik.act_order = options.at("act_order").get<bool>();
-  quik.true_sequential = options.at("true_sequential").get<bool>();
-  if (quik.columns < 0) refuse("columns", "0 or more");
-  if (!(quik.percdamp >= 0 && quik.percdamp <= 10)) refuse("percdamp", "from 0 to 10");
-  if (quik.block_size < 1 || quik.block_size > 65536) refuse("block_size", "from 1 to 65536");
-  return std::make_unique<QuikStep>(quik);
+std::vector<StepOption> step_options() {
+  std::vector<StepOption> options = hessian_step_options();
+  options.push_back(
+      {"columns", 256, "that stay whole, of hidden_size inputs; as large a share of other inputs"});
+  return options;
 }
 
 const StepRegistry::Registration registration(
     "quik",
     {StepKind::round,
      "GPTQ that leaves the columns of the largest activations in full precision (QUIK, arXiv:2310.09259)",
-     {{"columns", 256, "that stay whole, of hidden_size inputs; as large a share of other inputs"},
-      {"percdamp", 0.01, "as gptq's"},
-      {"block_size", 128, "as gptq's"},
-      {"act_order", false, "the rounded columns in order of falling Hessian diagonal"},
-      {"true_sequential", true, "subset by subset, inputs recomputed through what is already quantized"}},
-     make});
+     step_options(), [](const Json& options, const std::string& where_key) -> std::unique_ptr<Step> {
+       const auto columns = options.at("columns").get<int64_t>();
+       if (columns < 0) refuse_option(options, "columns", "0 or more", where_key);
+       return std::make_unique<QuikStep>(columns, hessian_options_from_json(options, where_key));
+     }});
 
 const MethodRegistry::Registration preset(
     "quik",

@@ -85,26 +85,22 @@ class QuipStep : public Step {
                    columns = static_cast<double>(linear->weight_OI.size(1));
         costs.push_back(columns * columns * (rows + columns));
       }
-    const std::vector<int> member = spread(costs, task.team.size());
-    std::vector<at::Tensor> mine;
-    for (size_t i = 0; i < work.size(); ++i) {
-      if (member[i] != task.team.rank()) continue;
-      for (at::Tensor& part : solve(*work[i].first, *work[i].second, weights_of(task, *work[i].first)))
-        mine.push_back(std::move(part));
-      if (task.heartbeat) task.heartbeat();
-    }
-    const std::vector<std::vector<at::Tensor>> all = task.team.all_gather(mine);
-    std::vector<size_t> next(all.size(), 0);
-    for (size_t i = 0; i < work.size(); ++i) {
-      const auto from = static_cast<size_t>(member[i]);
-      const auto take = [&] { return all[from].at(next[from]++); };
-      keep(task, *work[i].first, take);
-    }
+    const std::vector<PieceTensors> solved =
+        share_pieces(task.team, costs, [&](const std::vector<size_t>& mine) {
+          std::vector<PieceTensors> tensors;
+          for (const size_t i : mine) {
+            const auto& [linear, statistics_of_input] = work[i];
+            tensors.push_back(solve(*linear, *statistics_of_input, weights_of(task, *linear)));
+            if (task.heartbeat) task.heartbeat();
+          }
+          return tensors;
+        });
+    for (size_t i = 0; i < work.size(); ++i) keep(task, *work[i].first, solved[i]);
   }
 
  private:
   // codes, scale, zero, {loss, damping}
-  std::vector<at::Tensor> solve(const Linear& linear, const InputStatistics& statistics,
+  PieceTensors solve(const Linear& linear, const InputStatistics& statistics,
                                 const WeightSpec& spec) const {
     const auto [input, output] = rotations(linear);
     at::Tensor hessian = hessian_of(statistics).cpu(), weight = linear.weight_OI.cpu();
@@ -165,23 +161,22 @@ class QuipStep : public Step {
             random_rotation(linear.weight_OI.size(0), options_, "quip output " + linear.name)};
   }
 
-  template <typename Take>
-  void keep(BlockTask& task, Linear& linear, const Take& take) const {
+  void keep(BlockTask& task, Linear& linear, const PieceTensors& solved) const {
     const WeightSpec& spec = weights_of(task, linear);
     QuantizedWeight result;
-    result.codes_OI = take();
+    result.codes_OI = solved.at(0);
     result.bits = spec.bits;
     result.grid.qmin = spec.qmin();
     result.grid.qmax = spec.qmax();
-    result.grid.scale_OG = take();
-    result.grid.zero_OG = take();
+    result.grid.scale_OG = solved.at(1);
+    result.grid.zero_OG = solved.at(2);
     const int64_t columns = result.codes_OI.size(1);
     result.grid.group_of_column_I = consecutive_groups(
         columns,
         spec.granularity == Granularity::tensor ? columns : group_columns(spec, columns, linear.name));
     std::tie(result.input_rotation, result.output_rotation) = rotations(linear);
     linear.set_quantized(std::move(result));
-    const at::Tensor about = take();
+    const at::Tensor& about = solved.at(3);
     task.metrics.push_back({linear.name, "loss", about[0].item<double>()});
     task.metrics.push_back({linear.name, "damping", about[1].item<double>()});
   }
@@ -193,9 +188,7 @@ std::unique_ptr<Step> make(const Json& options, const std::string& where_key) {
   const auto number = [&](const char* name, double low, double high) {
     const double value = options.at(name).get<double>();
     if (!(value >= low && value <= high))
-      throw UserError(
-          {{}, 0, where_key + "." + name},
-          "must be from " + shortest(low) + " to " + shortest(high) + ", not " + options.at(name).dump());
+      refuse_option(options, name, "from " + shortest(low) + " to " + shortest(high), where_key);
     return value;
   };
   QuipOptions quip;
@@ -207,8 +200,7 @@ std::unique_ptr<Step> make(const Json& options, const std::string& where_key) {
                     unknown_name_message("matrix", matrix, {"hadamard", "orthogonal"}));
   quip.hadamard = matrix == "hadamard";
   quip.seed = options.at("seed").get<int64_t>();
-  if (quip.seed < 0)
-    throw UserError({{}, 0, where_key + ".seed"}, "must be 0 or more, not " + options.at("seed").dump());
+  if (quip.seed < 0) refuse_option(options, "seed", "0 or more", where_key);
   return std::make_unique<QuipStep>(quip);
 }
 

@@ -18,12 +18,6 @@
 namespace ptq {
 namespace {
 
-// Sums over the columns that share a channel.
-at::Tensor channel_sum_C(const DecoderBlock& block, SubsetKind kind, const at::Tensor& value_I) {
-  if (kind != SubsetKind::o || block.heads == block.kv_heads) return value_I;
-  return value_I.view({block.kv_heads, block.heads / block.kv_heads, block.head_dim}).sum(1).reshape({-1});
-}
-
 class QuipScaleStep : public Step {
  public:
   explicit QuipScaleStep(double percdamp) : percdamp_(percdamp) {}
@@ -43,8 +37,9 @@ class QuipScaleStep : public Step {
       at::Tensor norms = at::zeros_like(diagonal);
       for (const Linear* linear : task.block.subset(kind))
         norms += linear->weight_OI.to(at::kDouble).square().sum(0);
-      diagonal = channel_sum_C(task.block, kind, diagonal);
-      norms = channel_sum_C(task.block, kind, norms);
+      const auto sum = [](const at::Tensor& x_KNE) { return x_KNE.sum(1); };
+      diagonal = by_channel_C(task.block, kind, diagonal, sum);
+      norms = by_channel_C(task.block, kind, norms, sum);
       at::Tensor scale_C = (diagonal / norms).pow(0.25);
       const at::Tensor usual = (diagonal > 0).logical_and(norms > 0);
       if (!usual.any().item<bool>()) continue;
@@ -70,8 +65,7 @@ const StepRegistry::Registration registration(
                    [](const Json& options, const std::string& where_key) -> std::unique_ptr<Step> {
                      const double percdamp = options.at("percdamp").get<double>();
                      if (!(percdamp >= 0 && percdamp <= 10))
-                       throw UserError({{}, 0, where_key + ".percdamp"},
-                                       "must be from 0 to 10, not " + options.at("percdamp").dump());
+                       refuse_option(options, "percdamp", "from 0 to 10", where_key);
                      return std::make_unique<QuipScaleStep>(percdamp);
                    }});
 

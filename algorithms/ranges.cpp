@@ -134,4 +134,18 @@ std::string range_refusal(const RangeOptions& options, const WeightSpec& spec) {
   return "";
 }
 
+void fit_grids(BlockTask& task,
+               const std::function<QuantGrid(const at::Tensor& weight_OI, const WeightSpec& spec,
+                                             const std::string& what)>& fit) {
+  for (const Linear* linear : task.block.linears()) {
+    const WeightSpec& spec = weights_of(task, *linear);
+    if (!spec.quantized()) continue;
+    task.grids[linear->name] = fit(linear->weight_OI, spec, linear->name);
+    if (task.heartbeat) task.heartbeat();
+  }
+  task.fit_group = [fit](const at::Tensor& weight_OI, const WeightSpec& spec) {
+    return fit(weight_OI, spec, "the weight");
+  };
+}
+
 }  // namespace ptq

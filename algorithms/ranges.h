@@ -5,6 +5,7 @@
 
 #include <ATen/ATen.h>
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -38,6 +39,11 @@ QuantGrid grid_from_min_max(const MinMax& ends, const WeightSpec& spec, const Ra
 
 QuantGrid minmax_grid(const at::Tensor& weight_OI, const WeightSpec& spec, const RangeOptions& options = {},
                       const std::string& what = "the weight");
+// What a range step leaves: fit's grid of every linear that is quantized, and fit itself for groups that
+// later steps refit. `what` names the weight in messages.
+void fit_grids(BlockTask& task,
+               const std::function<QuantGrid(const at::Tensor& weight_OI, const WeightSpec& spec,
+                                             const std::string& what)>& fit);
 // Cost: `candidates` fake quantizations.
 QuantGrid mse_grid(const at::Tensor& weight_OI, const WeightSpec& spec, const MseOptions& options = {},
                    const std::string& what = "the weight");

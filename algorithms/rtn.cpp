@@ -1,7 +1,6 @@
 // Round `rtn`: each weight takes the nearest point of its grid, ties to the even one.
 #include "algorithms/method.h"
 #include "algorithms/ranges.h"
-#include "core/error.h"
 
 namespace ptq {
 namespace {
@@ -15,11 +14,10 @@ class RtnStep : public Step {
     for (Linear* linear : task.block.linears()) {
       const WeightSpec& spec = weights_of(task, *linear);
       if (!spec.quantized()) continue;
-      const auto grid = task.grids.find(linear->name);
-      PTQ_CHECK(grid != task.grids.end());
+      const QuantGrid& grid = grid_of(task, *linear);
       check_finite(linear->weight_OI, linear->name);
-      linear->set_quantized({.codes_OI = quantize(linear->weight_OI, grid->second),
-                             .grid = grid->second,
+      linear->set_quantized({.codes_OI = quantize(linear->weight_OI, grid),
+                             .grid = grid,
                              .bits = spec.bits});
       if (task.heartbeat) task.heartbeat();
     }

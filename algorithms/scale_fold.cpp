@@ -31,6 +31,12 @@ int64_t scale_channels(const DecoderBlock& block, SubsetKind kind) {
   throw InternalError("no such subset");
 }
 
+at::Tensor by_channel_C(const DecoderBlock& block, SubsetKind kind, const at::Tensor& value_I,
+                        at::Tensor (*reduce)(const at::Tensor& value_KNE)) {
+  if (kind != SubsetKind::o || block.heads == block.kv_heads) return value_I;
+  return reduce(value_I.view({block.kv_heads, block.heads / block.kv_heads, block.head_dim})).reshape({-1});
+}
+
 at::Tensor column_scale_I(const DecoderBlock& block, SubsetKind kind, const at::Tensor& scale_C) {
   if (kind != SubsetKind::o || block.heads == block.kv_heads) return scale_C;
   const int64_t queries = block.heads / block.kv_heads;
@@ -42,9 +48,10 @@ at::Tensor column_scale_I(const DecoderBlock& block, SubsetKind kind, const at::
 void fold_scale(DecoderBlock& block, SubsetKind kind, const at::Tensor& scale_C) {
   PTQ_CHECK_EQ(scale_C.numel(), scale_channels(block, kind));
   if (block.online[static_cast<size_t>(kind)])
-    throw UserError("model.layers." + std::to_string(block.index) + "/" + subset_name(kind) +
-                    ": its input is rotated online, and no scale can pass that; leave the subset out, or put the "
-                    "rotation last");
+    throw UserError(
+        "model.layers." + std::to_string(block.index) + "/" + subset_name(kind) +
+        ": its input is rotated online, and no scale can pass that; leave the subset out, or put the "
+        "rotation last");
   const at::Tensor column_1I = column_scale_I(block, kind, scale_C).unsqueeze(0);
   for (Linear* linear : block.subset(kind)) linear->weight_OI = linear->weight_OI * column_1I;
   switch (kind) {

@@ -20,6 +20,11 @@ namespace ptq {
 // head_dim for o.
 int64_t scale_channels(const DecoderBlock& block, SubsetKind kind);
 
+// A value of each input column [I] -> of each channel: by reduce([K, queries of a head, E]) -> [K, E] where
+// columns share one.
+at::Tensor by_channel_C(const DecoderBlock& block, SubsetKind kind, const at::Tensor& value_I,
+                        at::Tensor (*reduce)(const at::Tensor& value_KNE));
+
 // The scale of each input column of the subset's linears: `scale` itself, or each of `v`'s heads repeated for
 // its queries.
 at::Tensor column_scale_I(const DecoderBlock& block, SubsetKind kind, const at::Tensor& scale_C);

@@ -32,7 +32,7 @@ class ShortGptStep : public Step {
         least_influential(influence, static_cast<int64_t>(std::llround(ratio_ * blocks)));
     const bool drop = std::binary_search(dropped.begin(), dropped.end(), task.block.index);
     if (drop) drop_block(task.block);
-    const std::string layer = "model.layers." + std::to_string(task.block.index);
+    const std::string layer = block_label(task.block);
     task.metrics.push_back({layer, "influence", influence.at(static_cast<size_t>(task.block.index))});
     task.metrics.push_back({layer, "dropped", drop ? 1.0 : 0.0});
   }
@@ -48,9 +48,7 @@ const StepRegistry::Registration registration(
      {{"ratio", 0.25, "of the model's blocks that are dropped, to the nearest number; from 0, below 1"}},
      [](const Json& options, const std::string& where_key) -> std::unique_ptr<Step> {
        const auto ratio = options.at("ratio").get<double>();
-       if (!(ratio >= 0 && ratio < 1))
-         throw UserError({{}, 0, where_key + ".ratio"},
-                         "must be from 0 and below 1, not " + options.at("ratio").dump());
+       if (!(ratio >= 0 && ratio < 1)) refuse_option(options, "ratio", "from 0 and below 1", where_key);
        return std::make_unique<ShortGptStep>(ratio);
      }});
 

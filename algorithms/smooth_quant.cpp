@@ -11,12 +11,6 @@
 namespace ptq {
 namespace {
 
-// The greatest of the columns that share a channel of what precedes the subset.
-at::Tensor channel_max_C(const DecoderBlock& block, SubsetKind kind, const at::Tensor& value_I) {
-  if (kind != SubsetKind::o || block.heads == block.kv_heads) return value_I;
-  return value_I.view({block.kv_heads, block.heads / block.kv_heads, block.head_dim}).amax(1).reshape({-1});
-}
-
 at::Tensor weight_max_I(const std::vector<Linear*>& linears) {
   at::Tensor greatest_I;
   for (const Linear* linear : linears) {
@@ -42,9 +36,10 @@ std::map<SubsetKind, at::Tensor> smooth_quant(BlockTask& task, const SmoothQuant
   std::map<SubsetKind, at::Tensor> scales;
   for (const SubsetKind kind : subsets) {
     const InputExtremes& ends = extremes.at(kind);
+    const auto greatest = [](const at::Tensor& x_KNE) { return x_KNE.amax(1); };
     const at::Tensor x_C =
-        channel_max_C(task.block, kind, options.half_range ? ends.half_range_I() : ends.abs_max_I());
-    const at::Tensor w_C = channel_max_C(task.block, kind, weight_max_I(task.block.subset(kind)));
+        by_channel_C(task.block, kind, options.half_range ? ends.half_range_I() : ends.abs_max_I(), greatest);
+    const at::Tensor w_C = by_channel_C(task.block, kind, weight_max_I(task.block.subset(kind)), greatest);
     const at::Tensor scale_C = smooth_scale_C(x_C, w_C, options.alpha);
     fold_scale(task.block, kind, scale_C);
     const std::string label = subset_label(task.block, kind);

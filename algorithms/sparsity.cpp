@@ -8,8 +8,6 @@
 namespace ptq {
 namespace {
 
-std::string block_label(const DecoderBlock& block) { return "model.layers." + std::to_string(block.index); }
-
 // Whether each score of a row is among its `count` lowest, [R, C] bool.
 at::Tensor lowest(const at::Tensor& score_RC, int64_t count) {
   if (count == 0) return at::zeros_like(score_RC, at::kBool);
@@ -85,9 +83,8 @@ std::vector<StepOption> sparsity_options(const std::string& default_scope) {
 }
 
 SparsityPattern sparsity_from_json(const Json& options, const std::string& where_key) {
-  const auto refuse = [&](const std::string& name, const std::string& allowed) {
-    throw UserError({{}, 0, where_key + "." + name},
-                    "must be " + allowed + ", not " + options.at(name).dump());
+  const auto refuse = [&](const char* name, const std::string& allowed) {
+    refuse_option(options, name, allowed, where_key);
   };
   SparsityPattern pattern;
   pattern.ratio = options.at("ratio").get<double>();

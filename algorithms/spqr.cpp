@@ -26,10 +26,7 @@ struct SpqrOptions {
   double threshold = 0.2;  // relative; 0: no outliers
   int scale_bits = 3, zero_bits = 3;
   int64_t second_group = 16;
-  double percdamp = 1;
-  int64_t block_size = 128;
-  bool act_order = true;
-  bool true_sequential = true;
+  HessianOptions hessian;
 };
 
 class SpqrStep : public Step {
@@ -51,47 +48,35 @@ class SpqrStep : public Step {
     for (const Linear* linear : task.block.linears()) check_finite(linear->weight_OI, linear->name);
     if (!task.fit_group)
       throw UserError("spqr fits groups on the way, and the range step before it has no rule for that");
-    sweep_subsets(
-        task, options_.true_sequential,
-        {.prepare =
-             [&](SubsetKind kind, at::Tensor hessian_II) {
-               return tensors_of(factor_hessian(std::move(hessian_II), options_.percdamp, options_.act_order,
-                                                task.block.subset(kind).front()->name));
-             },
-         .solve =
-             [&](SubsetKind kind, const std::vector<at::Tensor>& prepared) {
-               solve_subset(task, kind, factor_of(prepared));
-             }});
+    const auto solve = [&](SubsetKind kind, const HessianFactor& factor) {
+      solve_subset(task, kind, factor);
+    };
+    sweep_subsets(task, options_.hessian.true_sequential, with_shared_factor(task, options_.hessian, solve));
   }
 
  private:
   void solve_subset(BlockTask& task, SubsetKind kind, const HessianFactor& factor) const {
     const std::vector<Linear*> linears = quantized_linears(task, kind);
-    std::list<QuantGrid> grids;
     std::vector<SpqrProblem> problems;
     std::vector<int64_t> rows;
     for (const Linear* linear : linears) {
-      const auto grid = task.grids.find(linear->name);
-      PTQ_CHECK(grid != task.grids.end());
-      const WeightSpec& spec = weights_of(task, *linear);
       const at::Tensor weight_OI = linear->weight_OI.cpu();
-      problems.push_back(
-          {.weight_OI = weight_OI,
-           .factor = factor,
-           .spec = spec,
-           .grid = grids.emplace_back(grid->second),
-           .fit_group = [fit = task.fit_group,
-                         group = one_group(spec)](const at::Tensor& weight) { return fit(weight, group); },
-           .threshold = options_.threshold > 0 ? spqr_threshold(weight_OI, factor, options_.threshold)
-                                               : std::numeric_limits<double>::infinity(),
-           .scale_bits = options_.scale_bits,
-           .zero_bits = options_.zero_bits,
-           .second_group = options_.second_group,
-           .block_size = options_.block_size,
-           .keep_zeros = is_pruned(task, *linear)});
+      problems.push_back({.weight_OI = weight_OI,
+                          .factor = factor,
+                          .spec = weights_of(task, *linear),
+                          .grid = grid_of(task, *linear),
+                          .fit_group = group_fit(task, *linear),
+                          .threshold = options_.threshold > 0
+                                           ? spqr_threshold(weight_OI, factor, options_.threshold)
+                                           : std::numeric_limits<double>::infinity(),
+                          .scale_bits = options_.scale_bits,
+                          .zero_bits = options_.zero_bits,
+                          .second_group = options_.second_group,
+                          .block_size = options_.hessian.block_size,
+                          .keep_zeros = is_pruned(task, *linear)});
       rows.push_back(weight_OI.size(0));
     }
-    const auto solved = solve_tiles(task, rows, [&](size_t l, int64_t t) -> TileTensors {
+    const auto solved = solve_tiles(task, rows, [&](size_t l, int64_t t) -> PieceTensors {
       const SpqrTile tile = spqr_solve_tile(problems[l], t);
       return {tile.codes,       tile.scale,    tile.zero,
               tile.positions_N, tile.values_N, at::scalar_tensor(tile.loss, at::kDouble)};
@@ -99,7 +84,7 @@ class SpqrStep : public Step {
     for (size_t l = 0; l < linears.size(); ++l) {
       std::vector<SpqrTile> tiles;
       double loss = 0;
-      for (const TileTensors& t : solved[l]) {
+      for (const PieceTensors& t : solved[l]) {
         tiles.push_back({t.at(0), t.at(1), t.at(2), t.at(3), t.at(4), t.at(5).item<double>()});
         loss += tiles.back().loss;
       }
@@ -121,11 +106,10 @@ class SpqrStep : public Step {
 };
 
 std::unique_ptr<Step> make(const Json& options, const std::string& where_key) {
-  const auto refuse = [&](const std::string& name, const std::string& allowed) {
-    throw UserError({{}, 0, where_key + "." + name},
-                    "must be " + allowed + ", not " + options.at(name).dump());
+  const auto refuse = [&](const char* name, const char* allowed) {
+    refuse_option(options, name, allowed, where_key);
   };
-  const auto bits = [&](const std::string& name) {
+  const auto bits = [&](const char* name) {
     const auto value = options.at(name).get<int64_t>();
     if (value != 16 && (value < 1 || value > 8)) refuse(name, "from 1 to 8, or 16");
     return static_cast<int>(value);
@@ -135,33 +119,30 @@ std::unique_ptr<Step> make(const Json& options, const std::string& where_key) {
   spqr.scale_bits = bits("scale_bits");
   spqr.zero_bits = bits("zero_bits");
   spqr.second_group = options.at("second_group").get<int64_t>();
-  spqr.percdamp = options.at("percdamp").get<double>();
-  spqr.block_size = options.at("block_size").get<int64_t>();
-  spqr.act_order = options.at("act_order").get<bool>();
-  spqr.true_sequential = options.at("true_sequential").get<bool>();
+  spqr.hessian = hessian_options_from_json(options, where_key);
   if (!(spqr.threshold >= 0 && std::isfinite(spqr.threshold))) refuse("threshold", "from 0");
   if (spqr.second_group < 1 || row_tile % spqr.second_group != 0)
     refuse("second_group", "1, 2, 4, 8, 16, 32, 64 or 128");
-  if (!(spqr.percdamp >= 0 && spqr.percdamp <= 10)) refuse("percdamp", "from 0 to 10");
-  if (spqr.block_size < 1 || spqr.block_size > 65536) refuse("block_size", "from 1 to 65536");
   return std::make_unique<SpqrStep>(spqr);
 }
 
+std::vector<StepOption> step_options() {
+  std::vector<StepOption> options = hessian_step_options({.percdamp = 1, .act_order = true});
+  options.insert(
+      options.end(),
+      {{"threshold", 0.2,
+        "weights whose rounding costs more than this times the weights' mean variance are kept; 0: none"},
+       {"scale_bits", 3, "of the groups' scales; 1 to 8, 16: as they are"},
+       {"zero_bits", 3, "of the groups' zero points; 1 to 8, 16: as they are"},
+       {"second_group", 16, "rows whose scales share a range of the second level; a divisor of 128"}});
+  return options;
+}
+
 const StepRegistry::Registration registration(
-    "spqr",
-    {StepKind::round,
-     "GPTQ on small groups with quantized scales and zero points, outlier weights kept whole (SpQR, "
-     "arXiv:2306.03078)",
-     {{"threshold", 0.2,
-       "weights whose rounding costs more than this times the weights' mean variance are kept; 0: none"},
-      {"scale_bits", 3, "of the groups' scales; 1 to 8, 16: as they are"},
-      {"zero_bits", 3, "of the groups' zero points; 1 to 8, 16: as they are"},
-      {"second_group", 16, "rows whose scales share a range of the second level; a divisor of 128"},
-      {"percdamp", 1.0, "as gptq's"},
-      {"block_size", 128, "as gptq's, to whole groups"},
-      {"act_order", true, "columns in order of falling Hessian diagonal"},
-      {"true_sequential", true, "subset by subset, inputs recomputed through what is already quantized"}},
-     make});
+    "spqr", {StepKind::round,
+             "GPTQ on small groups with quantized scales and zero points, outlier weights kept whole (SpQR, "
+             "arXiv:2306.03078)",
+             step_options(), make});
 
 const MethodRegistry::Registration preset(
     "spqr",

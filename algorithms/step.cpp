@@ -48,6 +48,12 @@ Json complete_options(const std::vector<StepOption>& options, const Json& given,
   return complete;
 }
 
+void refuse_option(const Json& options, const std::string& name, const std::string& allowed,
+                   const std::string& where_key) {
+  throw UserError({{}, 0, where_key + "." + name},
+                  "must be " + allowed + ", not " + options.at(name).dump());
+}
+
 Share share_of(const BlockTask& task) {
   const auto held = static_cast<int64_t>(task.inputs_TD.size());
   if (task.share.sequences == 0) return Share::of(held);
@@ -63,8 +69,16 @@ const WeightSpec& weights_of(const BlockTask& task, const Linear& linear) {
   return task.spec.weights_of(linear.name, task.block.index);
 }
 
+const QuantGrid& grid_of(const BlockTask& task, const Linear& linear) {
+  const auto grid = task.grids.find(linear.name);
+  PTQ_CHECK(grid != task.grids.end());
+  return grid->second;
+}
+
+std::string block_label(const DecoderBlock& block) { return "model.layers." + std::to_string(block.index); }
+
 std::string subset_label(const DecoderBlock& block, SubsetKind kind) {
-  return "model.layers." + std::to_string(block.index) + "/" + subset_name(kind);
+  return block_label(block) + "/" + subset_name(kind);
 }
 
 }  // namespace ptq

@@ -71,11 +71,14 @@ struct BlockTask {
 
 // What was asked for a linear of the block; not quantized(): every step leaves its weight in full precision.
 const WeightSpec& weights_of(const BlockTask& task, const Linear& linear);
+// What the range step chose for it.
+const QuantGrid& grid_of(const BlockTask& task, const Linear& linear);
 // The sequences that inputs_TD holds, of how many.
 Share share_of(const BlockTask& task);
 // The tensor as the task keeps states of sequences.
 at::Tensor kept(const BlockTask& task, const at::Tensor& state);
-// "model.layers.3/qkv": what metrics about a subset are filed under.
+// "model.layers.3", "model.layers.3/qkv": what metrics about a block or a subset are filed under.
+std::string block_label(const DecoderBlock& block);
 std::string subset_label(const DecoderBlock& block, SubsetKind kind);
 
 class Step {
@@ -116,5 +119,8 @@ using StepRegistry = Registry<StepEntry>;
 
 // The given options over the defaults. Throws UserError for unknown names and wrong types (1 is a legal number for a float).
 Json complete_options(const std::vector<StepOption>& options, const Json& given, const std::string& where_key);
+// Throws UserError: the option must be `allowed` ("from 0 to 10"), not what it is.
+[[noreturn]] void refuse_option(const Json& options, const std::string& name, const std::string& allowed,
+                                const std::string& where_key);
 
 }  // namespace ptq

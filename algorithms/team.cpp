@@ -304,4 +304,27 @@ std::vector<int> spread(const std::vector<double>& costs, int members) {
   return member;
 }
 
+std::vector<PieceTensors> share_pieces(
+    const Team& team, const std::vector<double>& costs,
+    const std::function<std::vector<PieceTensors>(const std::vector<size_t>& mine)>& work) {
+  const std::vector<int> member = spread(costs, team.size());
+  std::vector<size_t> mine;
+  for (size_t i = 0; i < costs.size(); ++i)
+    if (member[i] == team.rank()) mine.push_back(i);
+  std::vector<at::Tensor> sent;  // of each piece: how many tensors, and they
+  for (PieceTensors& tensors : work(mine)) {
+    sent.push_back(at::scalar_tensor(static_cast<int64_t>(tensors.size()), at::kLong));
+    std::move(tensors.begin(), tensors.end(), std::back_inserter(sent));
+  }
+  const std::vector<std::vector<at::Tensor>> all = team.all_gather(sent);
+  std::vector<size_t> next(all.size(), 0);
+  std::vector<PieceTensors> result(costs.size());
+  for (size_t i = 0; i < costs.size(); ++i) {
+    const auto from = static_cast<size_t>(member[i]);
+    const auto take = [&] { return all[from].at(next[from]++); };
+    for (auto left = take().item<int64_t>(); left > 0; --left) result[i].push_back(take());
+  }
+  return result;
+}
+
 }  // namespace ptq

@@ -52,4 +52,11 @@ class Team {
 // to the lowest.
 std::vector<int> spread(const std::vector<double>& costs, int members);
 
+// Pieces of such work: work(mine) gives the tensors of each piece that is this member's, in their order. Returns those of every
+// piece, the same on every member. Collective.
+using PieceTensors = std::vector<at::Tensor>;
+std::vector<PieceTensors> share_pieces(
+    const Team& team, const std::vector<double>& costs,
+    const std::function<std::vector<PieceTensors>(const std::vector<size_t>& mine)>& work);
+
 }  // namespace ptq

@@ -14,16 +14,10 @@
 
 namespace ptq {
 
-// Indices by falling value, equal ones in their order.
-at::Tensor falling_order(const at::Tensor& values_I);
 // The order of processing, int64: the others (in their order, or by falling Hessian diagonal), then the
 // `whole` columns of the largest `weakness`, the largest first.
 at::Tensor order_with_whole_columns(const at::Tensor& weakness_I, const at::Tensor& hessian_diagonal_I,
                                     int64_t whole, bool act_order);
-
-// The factor of H in this order (hessian.h).
-HessianFactor factor_in_order(const at::Tensor& hessian_II, const at::Tensor& order_I, double percdamp,
-                              const std::string& what);
 
 struct WholeColumnLinear {
   Linear* linear;

@@ -84,7 +84,9 @@ class ModelQuantizer {
     if (calibrated_) together([&] { embed(); });
     for (size_t j = 0; j < jobs_.size(); ++j) states_[j].error = agreed([&] { resolve(j); });
     count_finished();
-    if (drops_) together([&] { measure_influence(); });
+    const bool open = std::any_of(states_.begin(), states_.end(),
+                                  [this](const JobState& s) { return s.finished < layers_; });
+    if (drops_ && open) together([&] { measure_influence(); });
     for (int64_t index = 0; index < layers_; ++index) {
       quantize_block_of_all(index);
       const bool more =

@@ -25,14 +25,14 @@ namespace ptq {
 at::Tensor fake_quantize_groups(const at::Tensor& x, int64_t group, const WeightSpec& number);
 
 // Of the inputs of the linears that share one input. What is whole, and not rounded, counts as 0 in ranges:
-// - whole_C, some columns (int64; undefined: none): those whose weights are whole too (QUIK,
-// arXiv:2310.09259).
-// - where spec.outlier_threshold > 0, values of channels in which a token of the sequence (outliers_by_token:
-// the
-//   token itself) is that large or larger (LLM.int8(), arXiv:2208.07339, sec. 3.2). These meet weights in
-//   full precision, so the result has 2 I columns: the rounded values with 0 at outliers, then the outliers
-//   with 0 elsewhere, to be multiplied by [Q(W), W]. By sequence, log-likelihoods see what follows, and a
-//   token that is decoded alone has outliers of its own; by token each token depends on itself alone.
+//   whole_C, some columns (int64; undefined: none): those whose weights are whole too (QUIK,
+//     arXiv:2310.09259);
+//   where spec.outlier_threshold > 0, values of channels in which a token of the sequence (outliers_by_token:
+//     the token itself) is that large or larger (LLM.int8(), arXiv:2208.07339, sec. 3.2). These meet weights
+//     in full precision, so the result has 2 I columns: the rounded values with 0 at outliers, then the
+//     outliers with 0 elsewhere, to be multiplied by [Q(W), W]. By sequence, log-likelihoods see what
+//     follows, and a token that is decoded alone has outliers of its own; by token each depends on itself
+//     alone.
 class ActivationQuantizer {
  public:
   explicit ActivationQuantizer(const ActivationSpec& dynamic, const at::Tensor& whole_C = {});

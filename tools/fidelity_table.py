@@ -3,6 +3,7 @@
 
   tools/fidelity_table.py --model M --calibration TEXT --text TEXT --group-size 64 --bits 4 3 2 --methods rtn gptq awq hqq \\
       --python llmcompressor=VENV/bin/python --python auto_round=VENV/bin/python --python hqq=VENV/bin/python
+  ... --methods gptq --block-size 32      low bits alone differ from --block-size 128, on either side
   ... --methods smoothquant --w8a8        weights by channel, inputs by token, both of --bits bits and symmetric
 
 Peers: rtn by auto-round (its quant_tensor_asym), gptq, awq and smoothquant by llm-compressor 0.14, hqq by hqq 0.2.8. Both sides get the first samples x length tokens of
@@ -58,7 +59,7 @@ def by_llm_compressor(a, model):
         group["input_activations"] = {"num_bits": a.bits[0], "type": "int", "symmetric": True, "strategy": "token", "dynamic": True}
     how = {"config_groups": {"group_0": group}, "ignore": ["lm_head"]}
     recipe = {
-        "gptq": lambda: [GPTQModifier(**how, block_size=128, dampening_frac=0.01, actorder=None)],
+        "gptq": lambda: [GPTQModifier(**how, block_size=a.block_size, dampening_frac=0.01, actorder=None)],
         "awq": lambda: [AWQModifier(duo_scaling=True, n_grid=20), QuantizationModifier(**how)],
         "smoothquant": lambda: [SmoothQuantModifier(smoothing_strength=0.5), QuantizationModifier(**how)],
     }[a.methods[0]]()
@@ -120,7 +121,7 @@ def theirs(a, method, bits):
         os.path.abspath(pythons[PEERS[method]]), os.path.abspath(__file__), "--peer", "--model", os.path.abspath(a.model),
         "--calibration", os.path.abspath(a.calibration), "--text", os.path.abspath(a.text), "--methods", method, "--bits", str(bits),
     ]  # fmt: skip
-    for key in ("group_size", "samples", "length", "window", "windows", "threads"):
+    for key in ("group_size", "block_size", "samples", "length", "window", "windows", "threads"):
         command += ["--" + key.replace("_", "-"), str(getattr(a, key))]
     environment = dict(os.environ, OMP_NUM_THREADS=str(a.threads), HF_HUB_OFFLINE="1")
     with tempfile.TemporaryDirectory() as folder:  # peers leave files where they run
@@ -138,6 +139,8 @@ def ours(a, method, bits):
             command += ["--set", f"quantization.activations={{bits: {bits}}}"]
         for key, value in spec.items():
             command += ["--set", f"quantization.weights.{key}={value}"]
+        if method == "gptq":
+            command += ["--set", f"methods.gptq.block_size={a.block_size}"]
         for key, value in ({} if a.defaults else settings).items():
             command += ["--set", f"methods.{key}={value}"]
     return run(command)["metrics"]["perplexity"]
@@ -146,7 +149,7 @@ def ours(a, method, bits):
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_paths(p)
-    for name, default in [("samples", 16), ("length", 256), ("group-size", 64), ("window", 256), ("windows", 32), ("threads", 1)]:
+    for name, default in [("samples", 16), ("length", 256), ("group-size", 64), ("block-size", 128), ("window", 256), ("windows", 32), ("threads", 1)]:
         p.add_argument("--" + name, type=int, default=default)
     p.add_argument("--bits", type=int, nargs="+", default=[4, 3, 2])
     p.add_argument("--methods", nargs="+", choices=list(OURS), default=["rtn", "gptq", "awq", "hqq"])

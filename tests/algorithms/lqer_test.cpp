@@ -213,7 +213,9 @@ TEST(Lqer, BranchesOfEightBitsHelpInTheirNorm) {
     for (const std::string layer : {"self_attn.q_proj", "self_attn.o_proj", "mlp.up_proj", "mlp.down_proj"}) {
       EXPECT_LT(lqer.of(layer, "residual"), lqer.of(layer, "norm"));
       EXPECT_LT(l2qer.of(layer, "scaled_residual"), l2qer.of(layer, "scaled_norm"));
-      if (last.count(layer)) EXPECT_LT(l2qer.of(layer, "scaled_residual"), last.at(layer)) << layer << rank;
+      if (last.count(layer)) {
+        EXPECT_LT(l2qer.of(layer, "scaled_residual"), last.at(layer)) << layer << rank;
+      }
       last[layer] = l2qer.of(layer, "scaled_residual");
       EXPECT_EQ(lqer.of(layer, "rank"), rank);
       EXPECT_EQ(lqer.of(layer, "norm"), l2qer.of(layer, "norm")) << "the same rounding";
@@ -260,8 +262,9 @@ TEST(Lqer, RanksByLayer) {
   // a column; B: 5 x 16, one a column.
   EXPECT_NEAR(made.block.down.bits_per_weight(), 3 + 19.0 / 8 + (8 * 200 + 4 * (10 + 16)) / 384.0, 1e-9);
   for (const auto& step : method_from_json(method, "method").make_steps())
-    if (step->kind() == StepKind::compensate)
+    if (step->kind() == StepKind::compensate) {
       EXPECT_THAT(step->linear_patterns(), ElementsAre("*.mlp.*", "*.up_proj"));
+    }
 }
 
 TEST(Lqer, LinearsInFullPrecisionHaveNoBranch) {
