@@ -63,31 +63,38 @@ OsPlusSearch search(const BlockTask& task, SubsetKind kind, const InputExtremes&
                     const OsPlusOptions& options) {
   DecoderBlock& block = task.block;
   OsPlusSearch result;
-  if (options.shift) result.shift_C = (ends.high_I + ends.low_I) / 2;
-  const at::Tensor size_C = options.shift ? ends.half_range_I() : ends.abs_max_I();
+  const InputExtremes channels = {
+      by_channel_C(block, kind, ends.low_I, [](const at::Tensor& x_KNE) { return x_KNE.amin(1); }),
+      by_channel_C(block, kind, ends.high_I, [](const at::Tensor& x_KNE) { return x_KNE.amax(1); })};
+  const bool shifts = options.shift && kind != SubsetKind::down;
+  at::Tensor shift_I;
+  if (shifts) {
+    result.shift_C = (channels.high_I + channels.low_I) / 2;
+    shift_I = column_scale_I(block, kind, result.shift_C);
+  }
+  const at::Tensor size_C = shifts ? channels.half_range_I() : channels.abs_max_I();
   result.thresholds = os_plus_thresholds(size_C.max().item<double>(), options);
   const auto scale_of = [&](size_t i) { return size_C.div(result.thresholds[i]).clamp_min(1); };
-  const auto shifted = [&](const at::Tensor& x) { return options.shift ? x - result.shift_C : x; };
+  const auto shifted = [&](const at::Tensor& x) { return shifts ? x - shift_I : x; };
 
   const Share all = share_of(task), share = options.samples > 0 ? all.only_first(options.samples) : all;
   const std::vector<at::Tensor> inputs_TI = gather_inputs(task, kind, share);
   const std::vector<Linear*> originals = block.subset(kind);
   const auto candidate = [&](int64_t c, DecoderBlock& trial) -> std::function<at::Tensor(const at::Tensor&)> {
-    const at::Tensor scale_C = scale_of(static_cast<size_t>(c));
+    const at::Tensor scale_I = column_scale_I(block, kind, scale_of(static_cast<size_t>(c)));
     const std::vector<Linear*> trials = trial.subset(kind);
     for (size_t l = 0; l < trials.size(); ++l) {
       const Linear& original = *originals[l];
       const WeightSpec& spec = weights_of(task, original);
-      at::Tensor weight_OI = original.weight_OI * scale_C;
+      at::Tensor weight_OI = original.weight_OI * scale_I;
       if (spec.quantized())
         weight_OI = fake_quantize(weight_OI, minmax_grid(weight_OI, spec, options.range, original.name));
       trials[l]->weight_OI = weight_OI;
-      if (options.shift)
-        trials[l]->bias_O = added(original.bias_O, shift_bias_O(original.weight_OI, result.shift_C));
+      if (shifts) trials[l]->bias_O = added(original.bias_O, shift_bias_O(original.weight_OI, shift_I));
     }
     trial.input_quantizers[static_cast<size_t>(kind)] =
-        quantizer_for(task, kind, shifted(ends.low_I) / scale_C, shifted(ends.high_I) / scale_C);
-    return [=](const at::Tensor& x_BTI) { return shifted(x_BTI) / scale_C; };
+        quantizer_for(task, kind, shifted(ends.low_I) / scale_I, shifted(ends.high_I) / scale_I);
+    return [=](const at::Tensor& x_BTI) { return shifted(x_BTI) / scale_I; };
   };
   result.losses = transform_losses(task, kind, share, inputs_TI,
                                    static_cast<int64_t>(result.thresholds.size()), candidate);
@@ -121,12 +128,15 @@ std::vector<double> os_plus_thresholds(double greatest, const OsPlusOptions& opt
 
 void fold_shift_and_scale(DecoderBlock& block, SubsetKind kind, const at::Tensor& shift_C,
                           const at::Tensor& scale_C) {
-  PTQ_CHECK(kind == SubsetKind::qkv || kind == SubsetKind::gate_up);
-  at::Tensor& bias_D = kind == SubsetKind::qkv ? block.input_norm_bias_D : block.post_norm_bias_D;
   if (shift_C.defined()) {
+    PTQ_CHECK(kind != SubsetKind::down);
+    const at::Tensor shift_I = column_scale_I(block, kind, shift_C);
     for (Linear* linear : block.subset(kind))
-      linear->bias_O = added(linear->bias_O, shift_bias_O(linear->weight_OI, shift_C));
-    bias_D = added(bias_D, shift_C.neg());
+      linear->bias_O = added(linear->bias_O, shift_bias_O(linear->weight_OI, shift_I));
+    at::Tensor& bias = kind == SubsetKind::qkv ? block.input_norm_bias_D
+                       : kind == SubsetKind::o ? block.v.bias_O
+                                               : block.post_norm_bias_D;
+    bias = added(bias, shift_C.neg());
   }
   fold_scale(block, kind, scale_C);
 }
@@ -180,7 +190,7 @@ std::unique_ptr<Step> make(const Json& options, const std::string& where_key) {
   if (!(result.lowest > 0 && std::isfinite(result.lowest)))
     refuse("lowest", "must be above 0, not " + options.at("lowest").dump());
   result.shift = options.at("shift").get<bool>();
-  result.subsets = subsets_option(options, where_key, {SubsetKind::qkv, SubsetKind::gate_up});
+  result.subsets = subsets_option(options, where_key);
   result.samples = options.at("samples").get<int64_t>();
   if (result.samples < 0) refuse("samples", "allowed: 0 (all) or more");
   result.range = range_options_from_json(options, where_key);
@@ -193,7 +203,8 @@ std::vector<StepOption> step_options() {
       {"spacing", "linear", "of the thresholds: linear, as the published code, or geometric"},
       {"lowest", 1.0, "where the thresholds end; above 0"},
       {"shift", true, "channels are centred first, which gives the linears biases; false: scales alone"},
-      {"subsets", Json::array({"qkv", "gate_up"}), "which are transformed: a list of qkv, gate_up"},
+      {"subsets", Json::array({"qkv", "gate_up"}),
+       "which are transformed: a list of qkv, o, gate_up, down (never shifted)"},
       {"samples", 0, "calibration sequences that the search reads, the first ones; 0: all"}};
   for (const StepOption& option : range_step_options()) options.push_back(option);
   return options;
@@ -202,7 +213,7 @@ std::vector<StepOption> step_options() {
 const StepRegistry::Registration step_registration(
     "os_plus",
     {StepKind::transform,
-     "channel shifts, and scales by a searched threshold, folded into norms (Outlier Suppression+, "
+     "channel shifts, and scales by a searched threshold, folded into neighbours (Outlier Suppression+, "
      "arXiv:2304.09145)",
      step_options(), make});
 

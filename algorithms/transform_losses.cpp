@@ -17,9 +17,11 @@ double squared_error(const at::Tensor& a, const at::Tensor& b) {
 std::vector<double> transform_losses(const BlockTask& task, SubsetKind kind, const Share& share,
                                      const std::vector<at::Tensor>& inputs_TI, int64_t candidates,
                                      const TransformCandidate& candidate) {
-  PTQ_CHECK(kind == SubsetKind::qkv || kind == SubsetKind::gate_up);
   const auto output = [&](const DecoderBlock& block, const at::Tensor& x_BTI) {
-    return kind == SubsetKind::qkv ? block.attention(x_BTI, task.context) : block.mlp(x_BTI, task.context);
+    if (kind == SubsetKind::qkv) return block.attention(x_BTI, task.context);
+    if (kind == SubsetKind::gate_up) return block.mlp(x_BTI, task.context);
+    const Linear& linear = kind == SubsetKind::o ? block.o : block.down;
+    return linear.forward(block.linear_input(kind, x_BTI, task.context));
   };
   DecoderBlock trial = task.block;
   std::vector<at::Tensor> outputs_TD(inputs_TI.size());  // full precision, by sequence

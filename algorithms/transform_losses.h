@@ -1,6 +1,6 @@
-// What candidates for a transform before qkv or gate_up cost: the squared error of what the subset's rounding
-// error passes through, attention for qkv and the MLP for gate_up, against the full-precision block, over all
-// calibration sequences.
+// What candidates for a transform before a subset cost: the squared error of what the subset's rounding error
+// passes through, attention for qkv, the MLP for gate_up, the linear itself for o and down, against the
+// full-precision block, over all calibration sequences.
 #pragma once
 
 #include <ATen/ATen.h>

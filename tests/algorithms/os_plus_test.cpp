@@ -49,6 +49,25 @@ TEST(OsPlus, AShiftMovesTheInputAndTheBiasesTakeItBack) {
   EXPECT_THAT(values(block.input_norm_bias_D), ElementsAre(-0.5f, 0.5f));
 }
 
+TEST(OsPlus, BeforeOTheValuesTakeTheShiftAndBeforeDownThereIsNone) {
+  RandomBlock random{{.hidden = 2, .intermediate = 2, .heads = 2, .kv_heads = 1, .head_dim = 1}};
+  DecoderBlock& block = random.block;
+  block.v.weight_OI = matrix({6, 8}, 1);
+  block.o.weight_OI = matrix({1, 2, 3, 4}, 2);
+  block.up.weight_OI = matrix({2, 4, 6, 8}, 2);
+  block.down.weight_OI = matrix({1, 2, 3, 4}, 2);
+  // One channel of v feeds both columns of o.
+  fold_shift_and_scale(block, SubsetKind::o, at::tensor({3.0f}), at::tensor({2.0f}));
+  EXPECT_THAT(values(block.v.weight_OI), ElementsAre(3, 4));
+  EXPECT_THAT(values(block.v.bias_O), ElementsAre(-1.5f));
+  EXPECT_THAT(values(block.o.weight_OI), ElementsAre(2, 4, 6, 8));
+  EXPECT_THAT(values(block.o.bias_O), ElementsAre(9, 21));  // W z
+  fold_shift_and_scale(block, SubsetKind::down, {}, at::tensor({2.0f, 4.0f}));
+  EXPECT_THAT(values(block.up.weight_OI), ElementsAre(1, 2, 1.5f, 2));
+  EXPECT_THAT(values(block.down.weight_OI), ElementsAre(2, 8, 6, 16));
+  EXPECT_FALSE(block.down.bias_O.defined());
+}
+
 struct BlockCase {
   test::Shape shape;
   OsPlusOptions options;
@@ -67,7 +86,7 @@ TEST_P(ShiftedBlock, ComputesTheSameFunctionAndLosesNoMoreThanUnscaled) {
   for (const auto& [kind, search] : searches) {
     for (const double loss : search.losses) EXPECT_GE(loss, search.losses[search.best]) << subset_name(kind);
     EXPECT_GE(search.scale_C.min().item<float>(), 1);
-    EXPECT_EQ(search.shift_C.defined(), GetParam().options.shift);
+    EXPECT_EQ(search.shift_C.defined(), GetParam().options.shift && kind != SubsetKind::down);
     const std::string label = std::string("model.layers.3/") + subset_name(kind);
     EXPECT_EQ(metric(task, label, "os_plus_loss_unscaled"), search.losses[0]);
     EXPECT_EQ(metric(task, label, "os_plus_threshold"), search.thresholds[search.best]);
@@ -78,9 +97,43 @@ TEST_P(ShiftedBlock, ComputesTheSameFunctionAndLosesNoMoreThanUnscaled) {
 
 INSTANTIATE_TEST_SUITE_P(
     OsPlus, ShiftedBlock,
-    ::testing::Values(BlockCase{{}, {.grid = 8}}, BlockCase{{.kv_heads = 4, .bias = true}, {.grid = 8}},
-                      BlockCase{{.bias = true}, {.grid = 8, .shift = false}},
-                      BlockCase{{}, {.grid = 8, .geometric = true, .subsets = {SubsetKind::gate_up}}}));
+    ::testing::Values(
+        BlockCase{{}, {.grid = 8}}, BlockCase{{.kv_heads = 4, .bias = true}, {.grid = 8}},
+        BlockCase{{.bias = true}, {.grid = 8, .shift = false}},
+        BlockCase{{}, {.grid = 8, .geometric = true, .subsets = {SubsetKind::gate_up}}},
+        BlockCase{{}, {.grid = 8, .lowest = 0.01, .subsets = {SubsetKind::o, SubsetKind::down}}},
+        BlockCase{{.kv_heads = 4, .bias = true},
+                  {.grid = 8, .lowest = 0.01, .subsets = {all_subsets.begin(), all_subsets.end()}}},
+        BlockCase{{}, {.grid = 8, .lowest = 0.01, .shift = false, .subsets = {SubsetKind::o}}}));
+
+// Of down alone: x / s rounded by token times the rounded W diag(s), against x W.
+TEST(OsPlus, TheLossBeforeDownIsThatOfItsOutput) {
+  RandomBlock random({.hidden = 32});
+  random.spec.activations.format = "int";
+  random.spec.activations.bits = 4;
+  const DecoderBlock block = random.block;
+  BlockTask task = random.task();
+  const OsPlusSearch found =
+      os_plus(task, {.grid = 4, .lowest = 0.01, .subsets = {SubsetKind::down}}).at(SubsetKind::down);
+  ASSERT_EQ(found.losses.size(), 4u);
+  const ActivationQuantizer quantizer(random.spec.activations);
+  at::Tensor x_TI;
+  for (const at::Tensor& input_TD : random.inputs_TD) {
+    const at::Tensor h_BTD = input_TD.unsqueeze(0);
+    const at::Tensor y_BTD = block.attention(block.input_norm(h_BTD), random.context);
+    const at::Tensor x = block.down_input(block.post_norm(h_BTD + y_BTD), random.context).squeeze(0);
+    x_TI = x_TI.defined() ? at::cat({x_TI, x}) : x;
+  }
+  const at::Tensor size_C = x_TI.abs().amax(0);
+  for (size_t i = 0; i < 4; ++i) {
+    const at::Tensor scale_C = (size_C / found.thresholds[i]).clamp_min(1);
+    const at::Tensor weight_OI = block.down.weight_OI * scale_C;
+    const at::Tensor rounded_OI = fake_quantize(weight_OI, minmax_grid(weight_OI, random.spec.weights));
+    const at::Tensor y_TD = at::mm(quantizer((x_TI / scale_C).unsqueeze(0)).squeeze(0), rounded_OI.t());
+    const double loss = (y_TD - at::mm(x_TI, block.down.weight_OI.t())).square().mean().item<double>();
+    EXPECT_NEAR(found.losses[i], loss, 2e-3 * loss) << i;
+  }
+}
 
 // The search must see rounded activations: with whole ones it has no reason to spare them.
 TEST(OsPlus, TheLossIsThatOfRoundedActivationsWhereTheSpecRoundsThem) {
@@ -133,6 +186,19 @@ TEST(OsPlus, RestoresW8A8WhereOutlierChannelsBreakRoundToNearest) {
   EXPECT_LT(test::rounded_error(random, spec, "os_plus"), 2 * plain);
 }
 
+TEST(OsPlus, RestoresOutlierChannelsBeforeOAndDown) {
+  RandomBlock random({.hidden = 64, .intermediate = 96, .heads = 4, .kv_heads = 2, .head_dim = 16});
+  QuantSpec spec;
+  spec.weights = test::weights(8, true, Granularity::channel);
+  spec.activations.format = "int";
+  const double plain = test::rounded_error(random, spec, "rtn");
+  test::inject_outliers(random.block, {.factor = 100, .norms = false});
+  const Json all = {{"preset", "os_plus"},
+                    {"os_plus", {{"subsets", {"qkv", "o", "gate_up", "down"}}, {"lowest", 0.01}}}};
+  EXPECT_GT(test::rounded_error(random, spec, "os_plus"), 5 * plain) << "norms alone do not reach them";
+  EXPECT_LT(test::rounded_error(random, spec, all), 2 * plain);
+}
+
 TEST(OsPlus, ServesFixedRangesOfEveryGranularity) {
   for (const Granularity granularity : {Granularity::tensor, Granularity::channel, Granularity::cluster}) {
     RandomBlock random({.hidden = 32});
@@ -154,7 +220,7 @@ TEST(OsPlus, RefusesOptionsOutOfRange) {
   EXPECT_THAT(refused({{"grid", 1}}), HasSubstr("m.os_plus.grid"));
   EXPECT_THAT(refused({{"spacing", "cubic"}}), HasSubstr("geometric"));
   EXPECT_THAT(refused({{"lowest", 0}}), HasSubstr("above 0"));
-  EXPECT_THAT(refused({{"subsets", {"down"}}}), HasSubstr("qkv"));
+  EXPECT_THAT(refused({{"subsets", {"mlp"}}}), HasSubstr("down"));
   EXPECT_THAT(refused({{"samples", -1}}), HasSubstr("samples"));
 }
 
