@@ -5,24 +5,29 @@
 //   W <- U^T W V,  H <- V^T H V;  U, V: Kronecker products of two seeded matrices of about sqrt(n) each
 //   s = rho |W|_F / sqrt(m n) over each group of the spec; 2^b levels from -s to s
 //   LDLQ, which is GPTQ's solve in this basis (theorem 6 there): algorithms/gptq_solver.h
+//   greedy passes over the codes, if asked (greedy_rounding.h)
+// The paper's LDLQ-RG is act_order with greedy passes (9 in its code); its main results have neither.
+//
 // The codes stand for U^T W V; QuantizedWeight turns them back. All Hessians are those of the block as it
 // came (as in the paper's code). The diagonal rescaling before is a transform of its own, quip_scale.cpp; the
 // preset has both.
 //
 // Levels are -s + 2 s c / (2^b - 1): without a level at 0 and with a zero point (2^b - 1) / 2. With
 // `symmetric: true` they are multiples of 2 s / (2^b - 1) from -2^(b-1) to 2^(b-1) - 1. Granularity `tensor`
-// is the paper's. The chain's range is not read: it lies over weights that are not incoherent. Deviations: no
-// permutation beside the Kronecker factors; no greedy passes. `hadamard` takes Hadamard matrices with random
-// signs in place of uniform orthogonal factors.
+// is the paper's. The chain's range is not read: it lies over weights that are not incoherent. Deviation: no
+// permutation before the Kronecker factors (quant/rotation.h has no place for one). `hadamard` takes Hadamard
+// matrices with random signs in place of uniform orthogonal factors.
 //
 // In a team each linear is solved whole by one member. Draws are keyed by (seed, linear's name). Layer
-// metrics: loss and damping as of gptq, in the rotated basis, where the loss is the same number. Cost of a
-// linear: GPTQ's, and 4/3 I^3 for the factors of a Hessian of its own.
+// metrics: loss and damping as of gptq, in the rotated basis, where the loss is the same number; with greedy
+// passes loss_ldlq, before them. Cost of a linear: GPTQ's, and 4/3 I^3 for the factors of a Hessian of its
+// own.
 #include <algorithm>
 #include <cmath>
 #include <tuple>
 
 #include "algorithms/gptq_solver.h"
+#include "algorithms/greedy_rounding.h"
 #include "algorithms/method.h"
 #include "algorithms/ranges.h"
 #include "core/error.h"
@@ -34,8 +39,8 @@ namespace {
 struct QuipOptions {
   double percdamp = 0.01;
   double rho = 2.4;
-  bool hadamard = false;
-  int64_t seed = 0;
+  bool hadamard = false, act_order = false;
+  int64_t greedy_passes = 0, seed = 0;
 };
 
 // n = a b, a >= b, as near to each other as they get.
@@ -99,9 +104,8 @@ class QuipStep : public Step {
   }
 
  private:
-  // codes, scale, zero, {loss, damping}
-  PieceTensors solve(const Linear& linear, const InputStatistics& statistics,
-                                const WeightSpec& spec) const {
+  // codes, scale, zero, {loss, damping, loss before greedy passes}
+  PieceTensors solve(const Linear& linear, const InputStatistics& statistics, const WeightSpec& spec) const {
     const auto [input, output] = rotations(linear);
     at::Tensor hessian = hessian_of(statistics).cpu(), weight = linear.weight_OI.cpu();
     const at::Tensor diagonal = hessian.diagonal();
@@ -115,7 +119,7 @@ class QuipStep : public Step {
     weight = rotate_rows(rotate(weight, input), output);
     hessian = rotate_rows(rotate(hessian, input), input);
     hessian = (hessian + hessian.t()) / 2;
-    const HessianFactor factor = factor_hessian(hessian, 0, false, linear.name);
+    const HessianFactor factor = factor_hessian(hessian, 0, options_.act_order, linear.name);
 
     QuantGrid grid = grid_of(weight, spec, linear.name);
     const at::Tensor shift = spec.symmetric ? at::zeros_like(grid.scale_OG) : grid.scale_OG / 2;
@@ -126,10 +130,17 @@ class QuipStep : public Step {
     if (!std::isfinite(solution.loss))
       throw UserError({{}, 0, linear.name},
                       "LDLQ overflowed: weights or calibration activations are too large");
+    const double ldlq = solution.loss;
+    at::Tensor codes = solution.weight.codes_OI;
+    if (options_.greedy_passes > 0) {
+      codes = greedy_passes(shifted, hessian, grid, codes, factor.order_I, options_.greedy_passes);
+      const at::Tensor delta = dequantize(codes, grid).sub_(shifted);
+      solution.loss = at::mm(delta, hessian).mul_(delta).to(at::kDouble).sum().item<double>() / 2;
+    }
     // Levels (c - z) s over weights that were moved up by s / 2 are (c - z - 1/2) s over those that were not.
     if (!spec.symmetric) grid.zero_OG = grid.zero_OG + 0.5;
-    return {solution.weight.codes_OI, grid.scale_OG, grid.zero_OG,
-            at::tensor({solution.loss, factor.damping + options_.percdamp}, at::kDouble)};
+    return {codes, grid.scale_OG, grid.zero_OG,
+            at::tensor({solution.loss, factor.damping + options_.percdamp, ldlq}, at::kDouble)};
   }
 
   // s and the whole zero point below the middle, 2^(b-1) - 1, where the levels are moved by half a step.
@@ -179,6 +190,8 @@ class QuipStep : public Step {
     const at::Tensor& about = solved.at(3);
     task.metrics.push_back({linear.name, "loss", about[0].item<double>()});
     task.metrics.push_back({linear.name, "damping", about[1].item<double>()});
+    if (options_.greedy_passes > 0)
+      task.metrics.push_back({linear.name, "loss_ldlq", about[2].item<double>()});
   }
 
   QuipOptions options_;
@@ -199,6 +212,10 @@ std::unique_ptr<Step> make(const Json& options, const std::string& where_key) {
     throw UserError({{}, 0, where_key + ".matrix"},
                     unknown_name_message("matrix", matrix, {"hadamard", "orthogonal"}));
   quip.hadamard = matrix == "hadamard";
+  quip.act_order = options.at("act_order").get<bool>();
+  quip.greedy_passes = options.at("greedy_passes").get<int64_t>();
+  if (quip.greedy_passes < 0 || quip.greedy_passes > 1000)
+    refuse_option(options, "greedy_passes", "from 0 to 1000", where_key);
   quip.seed = options.at("seed").get<int64_t>();
   if (quip.seed < 0) refuse_option(options, "seed", "0 or more", where_key);
   return std::make_unique<QuipStep>(quip);
@@ -211,6 +228,8 @@ const StepRegistry::Registration registration(
      {{"percdamp", 0.01, "share of the Hessian's mean diagonal added to it; 0 to 10"},
       {"rho", 2.4, "half the range of the levels in root mean squares of the incoherent weights; 0.1 to 100"},
       {"matrix", "orthogonal", "the Kronecker factors: orthogonal (uniform) or hadamard (with random signs)"},
+      {"act_order", false, "rounded columns in order of falling Hessian diagonal (the R of LDLQ-RG)", true},
+      {"greedy_passes", 0, "over the codes behind LDLQ (the G of LDLQ-RG; its code: 9); 0 to 1000", true},
       {"seed", 0, "of the matrices; 0 or more"}},
      make});
 

@@ -1,7 +1,9 @@
 #include <gtest/gtest.h>
 
 #include "algorithms/gptq_solver.h"
+#include "algorithms/greedy_rounding.h"
 #include "algorithms/method.h"
+#include "algorithms/ranges.h"
 #include "algorithms/statistics.h"
 #include "tests/algorithms/awq_blocks.h"
 
@@ -29,7 +31,8 @@ const test::Shape shape{.hidden = 24, .intermediate = 40, .heads = 4, .kv_heads 
 // The loss is computed column by column in the rotated, rescaled basis; it is the objective of the weights
 // that came out, in the basis of the model: so codes, grid, rotations and scales undo each other.
 TEST(Quip, LossIsTheObjectiveOfWhatComesOut) {
-  for (const Json& options : {Json::object(), Json{{"matrix", "hadamard"}}, Json{{"rho", 1.5}, {"seed", 4}}})
+  for (const Json& options : {Json::object(), Json{{"matrix", "hadamard"}}, Json{{"rho", 1.5}, {"seed", 4}},
+                              Json{{"act_order", true}, {"greedy_passes", 9}}})
     for (const bool symmetric : {false, true})
       for (const Granularity granularity : {Granularity::tensor, Granularity::channel, Granularity::group}) {
         test::RandomBlock random(shape, 1, 8, 24);
@@ -44,6 +47,60 @@ TEST(Quip, LossIsTheObjectiveOfWhatComesOut) {
         EXPECT_NEAR(loss, wanted, 1e-3 * wanted) << options << symmetric << static_cast<int>(granularity);
         EXPECT_TRUE(random.block.gate.weight_OI.equal(dequantize(*random.block.gate.quantized)));
       }
+}
+
+// H says that both columns see nearly the same: once one is 0.6 too large, the other is best left at 0.
+TEST(GreedyPasses, ByHand) {
+  const at::Tensor weight_OI = at::tensor({0.4f, 0.4f}).view({1, 2}),
+                   hessian_II = at::tensor({1.0f, 0.9f, 0.9f, 1.0f}).view({2, 2});
+  const QuantGrid grid{.scale_OG = at::ones({1, 1}),
+                       .zero_OG = at::zeros({1, 1}),
+                       .qmin = -1,
+                       .qmax = 2,
+                       .group_of_column_I = consecutive_groups(2, 2)};
+  const at::Tensor nearest = quantize(weight_OI, grid);  // 0, 0; the objective is 0.608
+  const auto after = [&](const at::Tensor& order_I, int64_t passes) {
+    return dequantize(greedy_passes(weight_OI, hessian_II, grid, nearest, order_I, passes), grid);
+  };
+  EXPECT_TRUE(after({}, 1).equal(at::tensor({1.0f, 0.0f}).view({1, 2})));  // 0.088
+  EXPECT_TRUE(after(at::tensor({1, 0}, at::kLong), 5).equal(at::tensor({0.0f, 1.0f}).view({1, 2})));
+  EXPECT_TRUE(after({}, 0).equal(at::zeros({1, 2})));
+}
+
+// Of every pass the objective is at most what it was, and a fixed point stays.
+TEST(GreedyPasses, NeverMakeTheObjectiveWorse) {
+  const auto generator = at::make_generator<at::CPUGeneratorImpl>(uint64_t{3});
+  const at::Tensor weight_OI = at::randn({20, 150}, generator), x = at::randn({300, 150}, generator);
+  const at::Tensor hessian_II = x.t().mm(x) + 0.5 * x.square().sum() / 150 * at::ones({150, 150});
+  const WeightSpec spec = test::weights(2, false, Granularity::group, 30);
+  const QuantGrid grid = minmax_grid(weight_OI, spec);
+  at::Tensor codes = quantize(weight_OI, grid);
+  double before = objective(dequantize(codes, grid) - weight_OI, hessian_II, 0);
+  const double nearest = before;
+  for (int pass = 0; pass < 4; ++pass) {
+    codes = greedy_passes(weight_OI, hessian_II, grid, codes, {}, 1);
+    const double now = objective(dequantize(codes, grid) - weight_OI, hessian_II, 0);
+    EXPECT_LE(now, before * (1 + 1e-6)) << pass;
+    before = now;
+  }
+  EXPECT_LT(before, 0.6 * nearest);
+  codes = greedy_passes(weight_OI, hessian_II, grid, codes, {}, 1000);
+  EXPECT_TRUE(greedy_passes(weight_OI, hessian_II, grid, codes, {}, 1).equal(codes));
+}
+
+TEST(Quip, GreedyPassesLowerTheLossOfLdlq) {
+  test::RandomBlock random(shape, 1, 8, 24);
+  random.spec.weights = test::weights(2, false, Granularity::tensor);
+  BlockTask task = random.task();
+  quantize_block(quip({{"greedy_passes", 9}, {"act_order", true}}), task);
+  double gain = 0;
+  for (const Linear* linear : random.block.linears()) {
+    const double loss = test::metric(task, linear->name, "loss"),
+                 ldlq = test::metric(task, linear->name, "loss_ldlq");
+    EXPECT_LE(loss, ldlq * (1 + 1e-5)) << linear->name;
+    gain += ldlq - loss;
+  }
+  EXPECT_GT(gain, 0);
 }
 
 // Rotations leave the root mean square of W: rho times it is the range, and levels of two bits are -1, -1/3,
