@@ -1,9 +1,25 @@
 #include "core/error.h"
 
 #include <algorithm>
+#include <cstdio>
 
 namespace ptq {
 namespace {
+
+// One line, whatever names and values of the user's it quotes.
+std::string visible(const std::string& text) {
+  std::string shown;
+  for (const char c : text) {
+    const auto code = static_cast<unsigned char>(c);
+    char escape[5];
+    std::snprintf(escape, sizeof escape, "\\x%02x", code);
+    if (c == '\n') shown += "\\n";
+    else if (c == '\t') shown += "\\t";
+    else if (code < 32 || code == 127) shown += escape;
+    else shown += c;
+  }
+  return shown;
+}
 
 std::string locate(const Where& where, const std::string& message) {
   std::string text;
@@ -11,7 +27,7 @@ std::string locate(const Where& where, const std::string& message) {
   if (where.line > 0) text += std::to_string(where.line) + ":";
   if (!text.empty()) text += " ";
   if (!where.key.empty()) text += where.key + ": ";
-  return text + message;
+  return visible(text + message);
 }
 
 size_t edit_distance(const std::string& a, const std::string& b) {
@@ -32,7 +48,7 @@ size_t edit_distance(const std::string& a, const std::string& b) {
 }  // namespace
 
 UserError::UserError(const Where& where, const std::string& message)
-    : std::runtime_error(locate(where, message)), where_(where), message_(message) {}
+    : std::runtime_error(locate(where, message)), where_(where), message_(visible(message)) {}
 
 std::string nearest_name(const std::string& given, const std::vector<std::string>& allowed) {
   std::string best;

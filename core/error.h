@@ -19,7 +19,7 @@ struct Where {
 class UserError : public std::runtime_error {
  public:
   explicit UserError(const std::string& message) : UserError(Where{}, message) {}
-  // what(): "file:line: key: message"
+  // what(): "file:line: key: message", control characters as escapes: one line
   UserError(const Where& where, const std::string& message);
 
   // The parts: a layer that knows the key only is told file and line by the one that read the file.

@@ -18,6 +18,12 @@ TEST(UserError, LeavesOutWhatIsNotKnown) {
   EXPECT_STREQ(UserError(Where{}, "no").what(), "no");
 }
 
+TEST(UserError, IsOneLineWhateverItQuotes) {
+  const UserError error({"a\nb.json", 3, "vocab"}, std::string("no token '\t\x1b[2J\0\n'", 18));
+  EXPECT_STREQ(error.what(), "a\\nb.json:3: vocab: no token '\\t\\x1b[2J\\x00\\n'");
+  EXPECT_EQ(UserError(error.message()).message(), error.message());
+}
+
 TEST(NearestName, FindsTheTypingMistake) {
   const std::vector<std::string> methods = {"awq", "gptq", "rtn"};
   EXPECT_EQ(nearest_name("gtpq", methods), "gptq");  // two substitutions away
