@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "quant/finite.h"
 
 namespace ptq {
 namespace {
@@ -14,6 +15,21 @@ constexpr double first_raise = 1e-4;  // when percdamp is smaller
 bool is_own(const at::Tensor& matrix) {
   return matrix.use_count() == 1 && matrix.storage().use_count() == 1 && matrix.is_contiguous() &&
          matrix.scalar_type() == at::kFloat;
+}
+
+// U with U^T U = A^-1 (Cholesky, inverse, Cholesky, as published implementations do), undefined where A or
+// its inverse is not positive definite. Two matrices beside A: LAPACK writes to memory that is there already,
+// columns first as it wants them, and the last copy goes over the inverse. Fresh pages would cost as much as
+// the products.
+at::Tensor inverse_factor(const at::Tensor& a_II) {
+  at::Tensor inverse = at::empty_like(a_II).t(), upper = at::empty_like(a_II).t();
+  at::Tensor failed = at::empty({}, a_II.options().dtype(at::kInt));
+  at::linalg_cholesky_ex_out(inverse, failed, a_II);
+  if (failed.item<int>() != 0) return {};
+  at::cholesky_inverse_out(inverse, inverse);
+  // The inverse of a nearly singular matrix may have lost its positive definiteness to rounding.
+  at::linalg_cholesky_ex_out(upper, failed, inverse, /*upper=*/true);
+  return failed.item<int>() == 0 ? inverse.t().copy_(upper) : at::Tensor();
 }
 
 }  // namespace
@@ -57,18 +73,8 @@ HessianFactor factor_hessian(at::Tensor hessian_II, double percdamp, const at::T
   at::Tensor damped = is_own(hessian_II) ? hessian_II : hessian_II.to(at::kFloat).clone();
   for (factor.damping = percdamp;; factor.damping = std::max(10 * factor.damping, first_raise)) {
     damped.diagonal().copy_(diagonal + factor.damping * mean);
-    auto [lower, failed] = at::linalg_cholesky_ex(damped);
-    if (failed.item<int>() == 0) {
-      at::Tensor inverse = at::cholesky_inverse(lower);
-      lower = at::Tensor();
-      // The inverse of a nearly singular matrix may have lost its positive definiteness to rounding.
-      const auto [upper, failed_again] = at::linalg_cholesky_ex(inverse, /*upper=*/true);
-      inverse = at::Tensor();
-      if (failed_again.item<int>() == 0 && upper.isfinite().all().item<bool>()) {
-        factor.upper_II = upper.contiguous();
-        return factor;
-      }
-    }
+    factor.upper_II = inverse_factor(damped);
+    if (factor.upper_II.defined() && all_finite(factor.upper_II)) return factor;
     PTQ_CHECK(factor.damping < max_damping, what + ": Hessian is not positive semidefinite");
   }
 }

@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "core/error.h"
+#include "quant/finite.h"
 
 namespace ptq {
 namespace {
@@ -27,9 +28,7 @@ constexpr int64_t elements_at_once = 1 << 16;
 }  // namespace
 
 void check_finite(const at::Tensor& weight_OI, const std::string& what) {
-  // A sum is finite only if every term is; it may overflow for finite terms, so look closer then.
-  if (std::isfinite(weight_OI.sum().item<double>())) return;
-  if (weight_OI.isfinite().all().item<bool>()) return;
+  if (all_finite(weight_OI)) return;
   throw UserError({{}, 0, what}, "weights are not finite (NaN or infinity); check the checkpoint");
 }
 

@@ -45,7 +45,8 @@ bool is_pruned(const BlockTask& task, const Linear& linear) {
   DecoderBlock original = *task.original;
   for (const Linear* before : original.linears())
     if (before->name == linear.name)
-      return (linear.weight_OI == 0).logical_and_(before->weight_OI != 0).any().item<bool>();
+      return !linear.weight_OI.is_same(before->weight_OI) &&
+             (linear.weight_OI == 0).logical_and_(before->weight_OI != 0).any().item<bool>();
   return false;
 }
 

@@ -4,7 +4,7 @@
 #include <iterator>
 
 #include "core/error.h"
-#include "models/linear_tiles.h"
+#include "models/transposed_tiles.h"
 
 namespace ptq {
 namespace {
@@ -36,13 +36,11 @@ std::vector<at::Tensor> zero_gram_strips(const at::Tensor& x_TI) {
 }
 
 void add_gram(const at::Tensor& x_TI, std::span<at::Tensor> strips) {
-  const at::Tensor x_IT = x_TI.t().contiguous();
-  const bool tiles = linear_tiles_serve(x_IT, x_IT);  // twice as fast as MKL where that runs AVX2 code
+  if (gram_tiles_serve(x_TI)) return add_gram_tiles(x_TI, strips);
   int64_t i = 0;
   for (at::Tensor& strip : strips) {
     const int64_t rows = strip.size(0);
-    if (tiles && rows >= 32) strip.add_(linear_tiles(x_IT.narrow(0, i, rows), x_IT.slice(0, i), {}, at::kFloat));
-    else strip.addmm_(x_TI.narrow(1, i, rows).t(), x_TI.slice(1, i));
+    strip.addmm_(x_TI.narrow(1, i, rows).t(), x_TI.slice(1, i));
     i += rows;
   }
 }
@@ -76,7 +74,16 @@ void StatisticsCollector::add(const at::Tensor& x_TI) {
   PTQ_CHECK(x_TI.dim() == 2 && x_TI.scalar_type() == at::kFloat);
   const int64_t sequence = share_.first + seen_, size = share_.shard, columns = x_TI.size(1);
   PTQ_CHECK(sequence < share_.last);
-  if (sequence % size == 0) {
+  // A shard of one sequence joins its left neighbour at once: a + (0 + x) is a + x.
+  std::vector<ShardNode> nodes;
+  if (size == 1 && sequence % 2 == 1 && (!kinds_.gram || gram_tiles_serve(x_TI))) nodes = tree_.take_nodes();
+  const bool joins = !nodes.empty() && nodes.back().level == 0;
+  if (joins) {
+    shard_ = std::move(nodes.back().value);
+    nodes.pop_back();
+  }
+  for (ShardNode& node : nodes) tree_.add(std::move(node));
+  if (sequence % size == 0 && !joins) {
     shard_ = {};
     shard_.sums.push_back(at::zeros({2}, at::kLong));
     if (kinds_.gram)
@@ -97,7 +104,7 @@ void StatisticsCollector::add(const at::Tensor& x_TI) {
   }
   ++seen_;
   if ((sequence + 1) % size == 0 || sequence + 1 == share_.sequences)
-    tree_.add(sequence / size, std::move(shard_));
+    tree_.add(ShardNode{joins, joins ? sequence / 2 : sequence / size, std::move(shard_)});
 }
 
 std::span<at::Tensor> StatisticsCollector::gram_strips(Partial& sums) const {

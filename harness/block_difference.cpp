@@ -1,12 +1,13 @@
 #include "harness/block_difference.h"
 
 #include "core/error.h"
+#include "quant/finite.h"
 
 namespace ptq {
 
 void check_finite(DecoderBlock& block) {
   for (const Linear* linear : block.linears())
-    if (!at::isfinite(linear->weight_OI).all().item<bool>())
+    if (!all_finite(linear->weight_OI))
       throw UserError(linear->name + ".weight holds NaN or infinity");
 }
 

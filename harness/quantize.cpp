@@ -21,6 +21,7 @@
 #include "harness/scheduler.h"
 #include "models/device.h"
 #include "models/dropped_block.h"
+#include "quant/finite.h"
 
 namespace ptq {
 namespace {
@@ -339,7 +340,7 @@ class ModelQuantizer {
     if (prefix_ && targets_) full_TD_ = std::move(outputs_TD_);
     // One look a block: a NaN would poison every later statistic silently.
     for (const at::Tensor& input_TD : stream_TD_)
-      if (!at::isfinite(input_TD).all().item<bool>())
+      if (!all_finite(input_TD))
         throw UserError("model.layers." + std::to_string(index_) +
                         " gives NaN or infinity on the calibration set");
   }

@@ -20,6 +20,7 @@ namespace ptq {
 namespace {
 
 using Clock = std::chrono::steady_clock;
+using std::chrono_literals::operator""ms;
 enum Tag { ask = 1, assign, result, progress, stop };
 
 // Message bodies: fixed head, then bytes.
@@ -253,9 +254,10 @@ bool run_units(Communicator& comm, const std::vector<WorkUnit>& units, int teams
 
   comm.send(0, ask, pack({}, ""));
   bool stopped = false, all_stopped = !dispatcher;
-  auto last_report = Clock::now();
+  auto last_report = Clock::now(), last_event = last_report;
   while (!stopped || !all_stopped) {
     while (auto message = comm.poll()) {
+      last_event = Clock::now();
       if (message->tag == assign) {
         std::string payload;
         const Head head = unpack(message->bytes, &payload);
@@ -268,18 +270,20 @@ bool run_units(Communicator& comm, const std::vector<WorkUnit>& units, int teams
       }
     }
     if (auto finished = worker.take_outcome()) {
+      last_event = Clock::now();
       const Outcome& o = finished->second;
       const int64_t state = o.ok ? 1 : o.interrupted ? 2 : 0;
       comm.send(0, result, pack({finished->first, o.seconds, o.peak_memory_bytes, state}, o.bytes));
       comm.send(0, ask, pack({}, ""));
     }
     if (dispatcher) all_stopped = dispatcher->dispatch();
-    if (Clock::now() - last_report > std::chrono::milliseconds(500)) {
+    if (Clock::now() - last_report > 500ms) {
       last_report = Clock::now();
       if (worker.busy()) comm.send(0, progress, pack({worker.unit(), worker.share()}, ""));
       if (dispatcher) dispatcher->report_progress();
     }
-    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    // The longer nothing happens, the rarer the looks: they cost a working thread its core for a moment.
+    std::this_thread::sleep_for(std::clamp<Clock::duration>((Clock::now() - last_event) / 16, 1ms, 8ms));
   }
   comm.flush();
   std::string drained = dispatcher && dispatcher->drained() ? "1" : "0";

@@ -55,6 +55,31 @@ TEST(Statistics, OfShardsComputedApartHaveTheSameBits) {
   EXPECT_TRUE(collect(inputs).gram_II.equal(join_gram_strips({node(0, 19)})));
 }
 
+// Shards of one sequence, of a shape that tiles serve: a collector adds every second one to its neighbour's sums,
+// unless the neighbour is another collector's.
+TEST(Statistics, OfShardsThatJoinTheirNeighboursHaveTheSameBits) {
+  std::vector<at::Tensor> inputs;
+  for (uint64_t n = 0; n < 7; ++n) inputs.push_back(normal({16, 416}, n));
+  const auto shard = [&](size_t index) {
+    std::vector<at::Tensor> sum = zero_gram_strips(inputs[0]);
+    add_gram(inputs[index], sum);
+    return join_gram_strips(sum);
+  };
+  const at::Tensor expected = ((shard(0) + shard(1)) + (shard(2) + shard(3))) + ((shard(4) + shard(5)) + shard(6));
+  EXPECT_TRUE(collect(inputs).gram_II.equal(expected));
+  for (int64_t cut = 1; cut < 7; ++cut) {
+    std::vector<StatisticsCollector> parts;
+    for (const Share& share : {Share{7, 0, cut, 1}, Share{7, cut, 7, 1}}) {
+      parts.emplace_back(share, StatisticsKinds{.gram = true, .absolute = true});
+      for (int64_t n = share.first; n < share.last; ++n) parts.back().add(inputs[static_cast<size_t>(n)]);
+    }
+    const InputStatistics sum = joined(std::move(parts)).finish();
+    EXPECT_TRUE(sum.gram_II.equal(expected)) << cut;
+    EXPECT_EQ(sum.sequences, 7);
+    EXPECT_TRUE(sum.abs_max_I.equal(at::stack(inputs).abs().amax(at::IntArrayRef{0, 1}))) << cut;
+  }
+}
+
 TEST(SubsetInputs, AreWhatTheForwardPassGivesItsLinears) {
   test::RandomBlock made({});
   std::map<SubsetKind, at::Tensor> seen;
