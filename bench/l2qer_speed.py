@@ -21,7 +21,7 @@ def main():
     a = p.parse_args()
     rounds = []
     for _ in range(a.rounds):
-        rounds.append({"gptq": ours(a, "gptq", {}), "l2qer": ours(a, "l2qer", {"rank": a.rank})})
+        rounds.append({"gptq": ours(a, "preset: gptq", {}), "l2qer": ours(a, "preset: l2qer", {"l2qer.rank": a.rank})})
         print(rounds[-1], file=sys.stderr)
     least = {name: min(r[name]["seconds"] for r in rounds) for name in ("gptq", "l2qer")}
     print(json.dumps({"rounds": rounds, "ratio": least["l2qer"] / least["gptq"]}, indent=1))

@@ -1,4 +1,4 @@
-"""What the comparisons share: of quantizers (gptq_speed.py, signround_speed.py) tokens, perplexity and start of the peer's side; of evaluations
+"""What the comparisons share: of quantizers (llmcompressor_speed.py, signround_speed.py) tokens, perplexity and start of the peer's side; of evaluations
 (perplexity_speed.py, task_speed.py) two programs that hold a model and answer by turns."""
 import json
 import math
@@ -75,12 +75,12 @@ def perplexity(model, a):
 
 
 def ours(a, method, settings):
-    """{seconds, perplexity} of `harness eval` with this method; settings: what goes behind --set, beside the specs of the weights."""
+    """{seconds, perplexity} of `harness eval` with this method ("preset: gptq"); settings: its steps' options, {"gptq.static_groups": "true"}."""
     weights = {"bits": a.bits, "group_size": a.group_size, "symmetric": "false"}
     assignments = [f"quantization.weights.{key}={value}" for key, value in weights.items()]
-    assignments += [f"methods.{method}.{key}={value}" for key, value in settings.items()]
+    assignments += [f"methods.{key}={value}" for key, value in settings.items()]
     command = [
-        a.program, "eval", "--model", a.model, "--method", method, "--calibration", a.calibration,
+        a.program, "eval", "--model", a.model, "--method", "rtn", "--set", f"methods=[{{{method}}}]", "--calibration", a.calibration,
         "--samples", str(a.samples), "--length", str(a.length), "--text", a.text, "--window", str(a.window),
         "--windows", str(a.windows), "--threads", str(a.threads), "--json",
     ]  # fmt: skip

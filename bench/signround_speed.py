@@ -45,7 +45,7 @@ def main():
     if a.peer:
         return peer(a)
     python = peer_python("auto-round")
-    mine = ours(a, "signround", {"steps": a.steps, "batch_size": a.batch})
+    mine = ours(a, "preset: signround", {"signround.steps": a.steps, "signround.batch_size": a.batch})
     print(f"ours {mine}", file=sys.stderr)
     other = theirs(a, python)
     print(f"auto-round {other}", file=sys.stderr)
