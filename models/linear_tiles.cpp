@@ -131,7 +131,9 @@ at::Tensor linear_tiles(const at::Tensor&, const at::Tensor&, const at::Tensor&,
 at::Tensor linear_product(const at::Tensor& x, const at::Tensor& weight_OI, const at::Tensor& bias_O) {
   const bool grad_of_bias = bias_O.defined() && !kernels_serve({weight_OI, bias_O});
   if (!grad_of_bias && linear_tiles_serve(x, weight_OI)) return linear_tiles(x, weight_OI, bias_O, x.scalar_type());
-  return bias_O.defined() ? at::linear(x, weight_OI, bias_O) : at::linear(x, weight_OI);
+  // What is not contiguous at::linear may multiply as a batch, with a copy of the weight for every sequence.
+  const at::Tensor rows = x.contiguous();
+  return bias_O.defined() ? at::linear(rows, weight_OI, bias_O) : at::linear(rows, weight_OI);
 }
 
 at::Tensor linear_product_float(const at::Tensor& x, const at::Tensor& weight_OI) {
