@@ -7,11 +7,12 @@
 #include "core/sha256.h"
 #include "datasets/calibration_preset.h"
 #include "datasets/corpus.h"
+#include "datasets/data_files.h"
 
 namespace ptq {
 
 void too_short(const CalibrationInput& input, const std::string& needed, const std::string& found) {
-  throw UserError(Where{input.spec.path, 0, ""},
+  throw UserError(Where{DataFiles(input.spec.path).text(), 0, ""},
                   "too short for calibration: " + std::to_string(input.spec.samples) + " samples of " +
                       std::to_string(input.spec.length) + " tokens by preset '" + input.spec.preset +
                       "' need " + needed + ", " + found);

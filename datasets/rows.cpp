@@ -1,7 +1,9 @@
 #include "datasets/rows.h"
 
 #include <algorithm>
+#include <iterator>
 
+#include "datasets/data_files.h"
 #include "datasets/parquet.h"
 #include "datasets/unpack.h"
 
@@ -16,8 +18,13 @@ bool is_rows_name(const std::string& path) {
 }
 
 std::vector<JsonDocument> read_rows(const std::string& path) {
-  const std::string bytes = read_unpacked(path);
-  return is_parquet(bytes) ? parse_parquet(bytes, path) : parse_jsonl(bytes, path);
+  std::vector<JsonDocument> all;
+  for (const std::string& file : DataFiles(path).paths) {
+    const std::string bytes = read_unpacked(file);
+    std::ranges::move(is_parquet(bytes) ? parse_parquet(bytes, file) : parse_jsonl(bytes, file),
+                      std::back_inserter(all));
+  }
+  return all;
 }
 
 }  // namespace ptq

@@ -3,6 +3,7 @@
 #include <numeric>
 
 #include "core/error.h"
+#include "datasets/data_files.h"
 #include "datasets/rows.h"
 #include "evaluators/fields.h"
 
@@ -51,7 +52,7 @@ TaskDocuments read_documents(const EvaluationSpec& spec, const DocumentFilter& k
         if (!keep || keep(document)) result.pool.push_back(std::move(document));
       });
   if (result.asked.empty())
-    throw UserError(Where{spec.path, 0, ""}, "no documents for task '" + spec.task + "'");
+    throw UserError(Where{DataFiles(spec.path).text(), 0, ""}, "no documents for task '" + spec.task + "'");
   return result;
 }
 
@@ -75,7 +76,7 @@ Shots::Shots(const EvaluationSpec& spec, ShotOrder order, std::vector<JsonDocume
     : count_(static_cast<size_t>(spec.shots)),
       order_(order),
       exclude_self_(spec.fewshot_path.empty()),
-      path_(pool_path(spec)),
+      path_(DataFiles(pool_path(spec)).text()),
       pool_(std::move(pool)),
       solve_(std::move(solve)),
       random_(kSeed) {}

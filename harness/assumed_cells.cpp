@@ -6,6 +6,7 @@
 #include <map>
 
 #include "core/error.h"
+#include "datasets/data_files.h"
 #include "evaluators/windows.h"
 #include "harness/spec_fits.h"
 #include "results/cell_key.h"
@@ -33,16 +34,25 @@ int64_t requests_of(const std::string& task) {
   return found == known.end() ? 4 : found->second;
 }
 
+int64_t bytes_of(const std::string& path) {
+  int64_t bytes = 0;
+  for (const std::string& file : DataFiles(path).paths)
+    bytes += static_cast<int64_t>(std::filesystem::file_size(file));
+  return bytes;
+}
+
 int64_t lines_of(const std::string& path) {
-  std::ifstream file(path);
   int64_t lines = 0;
-  for (std::string line; std::getline(file, line);) lines += line.empty() ? 0 : 1;
+  for (const std::string& part : DataFiles(path).paths) {
+    std::ifstream file(part);
+    for (std::string line; std::getline(file, line);) lines += line.empty() ? 0 : 1;
+  }
   return std::max<int64_t>(1, lines);
 }
 
 void assume_text(const EvaluationSpec& spec, PlannedCell& cell, PreparedEvaluation& evaluation,
                  std::set<std::string>& assumptions) {
-  const auto bytes = static_cast<int64_t>(std::filesystem::file_size(spec.path));
+  const int64_t bytes = bytes_of(spec.path);
   const int64_t tokens = std::max(spec.window, bytes / bytes_a_token);
   const auto windows = cut_windows(tokens, spec.window, spec.stride, spec.windows);
   if (spec.windows == 0 || static_cast<int64_t>(windows.size()) < spec.windows)
@@ -60,7 +70,7 @@ void assume_text(const EvaluationSpec& spec, PlannedCell& cell, PreparedEvaluati
 void assume_documents(const EvaluationSpec& spec, PlannedCell& cell, PreparedEvaluation& evaluation,
                       std::set<std::string>& assumptions) {
   const int64_t lines = lines_of(spec.path), documents = spec.limit > 0 ? std::min(spec.limit, lines) : lines;
-  const auto bytes = static_cast<int64_t>(std::filesystem::file_size(spec.path));
+  const int64_t bytes = bytes_of(spec.path);
   const int64_t question = std::max<int64_t>(8, bytes / lines / bytes_a_token),
                 length = question * (1 + spec.shots);
   // Choices share their question and shots: a document is read once.

@@ -6,6 +6,7 @@
 #include "core/atomic_file.h"
 #include "core/log.h"
 #include "core/progress.h"
+#include "datasets/data_files.h"
 #include "datasets/rows.h"
 #include "harness/cache_folder.h"
 #include "harness/commands.h"
@@ -36,20 +37,32 @@ Checksum given_checksum(const Options& o) {
   return checksum;
 }
 
-// One text of a file of rows, as the papers read it.
-void make_text(const FetchItem& item) {
-  AtomicFile file(item.text_path);
+// One text of a split's rows, as the papers read it.
+void make_text(const FetchedSplit& split) {
+  AtomicFile file(split.text_path);
   bool first = true;
-  for (const JsonDocument& row : read_rows(item.path)) {
-    const auto found = row.value.find(item.text_field);
+  for (const JsonDocument& row : read_rows(DataFiles(split.paths).path())) {
+    const auto found = row.value.find(split.text_field);
     if (found == row.value.end() || !found->is_string())
-      throw UserError(Where{item.path, row.line, item.text_field}, "a string is needed here");
+      throw UserError(Where{row.file, row.line, split.text_field}, "a string is needed here");
     const auto& text = found->get_ref<const std::string&>();
-    if (!first) file.write(item.join.data(), item.join.size());
+    if (!first) file.write(split.join.data(), split.join.size());
     file.write(text.data(), text.size());
     first = false;
   }
   file.commit();
+}
+
+// What an earlier fetch got as one file under the name of several would be found before them.
+void warn_of_earlier(const FetchedSplit& split) {
+  const auto name = numbered_name(split.paths[0]);
+  if (!name || split.paths.size() == 1) return;
+  for (const char* ending : {".txt", ".jsonl", ".json", ".parquet"})
+    for (const char* packed : {"", ".gz", ".zst"}) {
+      const std::string path = name->stem + ending + packed;
+      if (path != split.text_path && std::filesystem::exists(path))
+        log_warning(path + " is there from before and is read instead of what came: remove it");
+    }
 }
 
 void fetch(const Hub& hub, const FetchPlan& plan) {
@@ -74,10 +87,14 @@ void fetch(const Hub& hub, const FetchPlan& plan) {
     }
     progress.finish();
   }
-  for (const FetchItem& item : plan.items) {
-    const bool renewed = std::ranges::any_of(missing, [&](const auto& m) { return m.path == item.path; });
-    if (!item.text_path.empty() && (renewed || !std::filesystem::exists(item.text_path))) make_text(item);
-    if (plan.result.empty()) std::cout << (item.text_path.empty() ? item.path : item.text_path) << "\n";
+  for (const FetchedSplit& split : plan.splits) {
+    const bool renewed = std::ranges::any_of(
+        missing, [&](const auto& item) { return std::ranges::count(split.paths, item.path) > 0; });
+    const bool text = !split.text_path.empty();
+    if (text && (renewed || !std::filesystem::exists(split.text_path))) make_text(split);
+    warn_of_earlier(split);
+    for (const std::string& path : text ? std::vector{split.text_path} : split.paths)
+      std::cout << path << "\n";
   }
   if (!plan.result.empty()) std::cout << plan.result << "\n";
 }
@@ -92,7 +109,10 @@ int run(const Options& o) {
                    .stop = signalled});
     for (const std::string& name : o.names) {
       FetchPlan plan = plan_fetch(hub, {name, o.revision, o.splits, o.file}, cache_folder());
-      if (checksum.kind != Checksum::Kind::none) plan.items.at(0).file.checksum = checksum;
+      if (checksum.kind != Checksum::Kind::none) {
+        if (plan.items.size() > 1) throw UserError("--sha256 is one file's: --file names several");
+        plan.items.at(0).file.checksum = checksum;
+      }
       fetch(hub, plan);
     }
     return success;
@@ -119,7 +139,8 @@ Command add_fetch(CLI::App& program) {
   app->add_option("--revision", o->revision,
                   "Branch, tag or commit; a model's folder is then owner/name@revision");
   app->add_option("--split", o->splits, "Of a data set; default: those that experiments read");
-  app->add_option("--file", o->file, "This file of the repository instead of those chosen by name");
+  app->add_option("--file", o->file,
+                  "This file of the repository, or those that match a glob, instead of those chosen by name");
   app->add_option("--sha256", o->sha256, "With --file: what it must hash to; default: what the hub says");
   return {app, [o](Communicator& comm) { return only_on_root(comm, [&] { return run(*o); }); }};
 }

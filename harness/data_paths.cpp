@@ -7,6 +7,7 @@
 #include "harness/cache_folder.h"
 #include "harness/experiment.h"
 #include "harness/known_datasets.h"
+#include "harness/split_files.h"
 
 namespace ptq {
 namespace fs = std::filesystem;
@@ -20,14 +21,26 @@ namespace {
   throw UserError(resolver.document.where(key), text);
 }
 
-// `written` with the name of a data set at its beginning replaced; the longest name that fits.
-std::string mapped(const PathResolver& resolver, const std::string& written) {
-  const std::pair<const std::string, std::string>* best = nullptr;
+// What `written` stands for: the name of a data set at its beginning is replaced; the longest name that fits.
+std::vector<std::string> mapped(const PathResolver& resolver, const std::string& written) {
+  const std::pair<const std::string, std::vector<std::string>>* best = nullptr;
   for (const auto& item : resolver.datasets)
     if ((written == item.first || written.starts_with(item.first + "/")) &&
         (!best || item.first.size() > best->first.size()))
       best = &item;
-  return best ? best->second + written.substr(best->first.size()) : written;
+  if (!best) return {written};
+  std::vector<std::string> result;
+  for (const std::string& path : best->second) result.push_back(path + written.substr(best->first.size()));
+  return result;
+}
+
+// The files of every part, in order.
+template <typename F>
+std::string joined(const std::vector<std::string>& parts, const F& files_of) {
+  DataFiles all;
+  for (const std::string& part : parts)
+    for (std::string& path : files_of(part).paths) all.paths.push_back(std::move(path));
+  return all.path();
 }
 
 std::vector<std::string> candidates(const PathResolver& resolver, const std::string& written,
@@ -69,33 +82,53 @@ std::string PathResolver::model(const std::string& key, const std::string& writt
 
 std::string PathResolver::corpus(const std::string& key, const std::string& written,
                                  const std::string& split) const {
+  return joined(mapped(*this, written),
+                [&](const std::string& path) { return one_corpus(key, written, path, split); });
+}
+
+DataFiles PathResolver::one_corpus(const std::string& key, const std::string& written,
+                                   const std::string& name, const std::string& split) const {
   std::vector<std::string> tried;
-  for (const auto& path : candidates(*this, mapped(*this, written))) {
-    if (is_file(path)) return path;
+  for (const auto& path : candidates(*this, name)) {
+    if (is_file(path)) return DataFiles(path);
     tried.push_back((fs::path(path) / (split + ".txt")).string());
     for (const char* ending : {".txt", ".jsonl", ".json", ".parquet", ".txt.gz", ".jsonl.gz", ".json.gz",
                                ".txt.zst", ".jsonl.zst", ".json.zst"})
-      if (const std::string file = (fs::path(path) / (split + ending)).string(); is_file(file)) return file;
+      if (const std::string file = (fs::path(path) / (split + ending)).string(); is_file(file))
+        return DataFiles(file);
+    if (auto files = files_of_glob(document.where(key), path)) return *std::move(files);
+    if (auto files = files_of_split(document.where(key), path, split)) return *std::move(files);
   }
   not_found(*this, key,
-            "corpus '" + written + "' (a file, or a folder with " + split +
-                ".txt, .jsonl, .json or .parquet, also with .gz or .zst)",
+            "corpus '" + written + "' (a file, a glob, or a folder with " + split +
+                ".txt, .jsonl, .json or .parquet, also with .gz or .zst, or with the split in several files)",
             tried, where_to_get(written, split, data_folder));
 }
 
 std::string PathResolver::documents(const std::string& key, const std::string& written) const {
-  const std::string name = mapped(*this, written);
+  return joined(mapped(*this, written),
+                [&](const std::string& path) { return one_documents(key, written, path); });
+}
+
+DataFiles PathResolver::one_documents(const std::string& key, const std::string& written,
+                                      const std::string& name) const {
   const fs::path path(name);
   for (const auto& file : candidates(*this, name, {"", ".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet"}))
-    if (is_file(file)) return file;
+    if (is_file(file)) return DataFiles(file);
   const auto tasks = candidates(*this, (path.parent_path() / "tasks" / path.filename()).string(), {".jsonl"});
   for (const auto& file : tasks)
-    if (is_file(file)) return file;
+    if (is_file(file)) return DataFiles(file);
   auto tried = candidates(*this, name);
+  for (const auto& stem : tried) {
+    if (auto files = files_of_glob(document.where(key), stem)) return *std::move(files);
+    if (auto files = files_of_stem(document.where(key), stem)) return *std::move(files);
+  }
   tried.insert(tried.end(), tasks.begin(), tasks.end());
   not_found(
       *this, key,
-      "documents '" + written + "' (a file, its .jsonl, .jsonl.gz, .jsonl.zst or .parquet left out or not)",
+      "documents '" + written +
+          "' (a file, its .jsonl, .jsonl.gz, .jsonl.zst or .parquet left out or not, a glob, or numbered "
+          "files)",
       tried, where_to_get(written, "", data_folder));
 }
 
@@ -122,10 +155,13 @@ PathResolver make_path_resolver(const YamlDocument& document) {
   const Json& datasets = document.value["datasets"];
   if (!datasets.is_object())
     throw UserError(document.where("datasets"), "wanted a map of names to files or folders");
-  for (const auto& [name, path] : datasets.items()) {
-    if (!path.is_string() || path.get_ref<const std::string&>().empty())
-      throw UserError(document.where("datasets." + name), "wanted the path of a file or folder");
-    resolver.datasets[name] = path;
+  for (const auto& [name, value] : datasets.items()) {
+    const Json paths = value.is_array() ? value : Json::array({value});
+    for (const Json& path : paths)
+      if (!path.is_string() || path.get_ref<const std::string&>().empty())
+        throw UserError(document.where("datasets." + name), "wanted the path of a file or folder, or a list");
+    if (paths.empty()) throw UserError(document.where("datasets." + name), "the list is empty");
+    resolver.datasets[name] = paths.get<std::vector<std::string>>();
   }
   return resolver;
 }

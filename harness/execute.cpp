@@ -9,6 +9,7 @@
 #include "core/error.h"
 #include "core/machine.h"
 #include "core/reason.h"
+#include "datasets/data_files.h"
 #include "harness/block_parts.h"
 #include "harness/pipeline.h"
 #include "harness/planner.h"
@@ -92,7 +93,8 @@ std::string score(Resources& resources, const Json& unit, const Heartbeat& heart
   const auto evaluation = resources.evaluation(dir, evaluation_from_json(unit["evaluation"]));
   // Rank 0 planned with the file as it was: a rank that reads another one must not add its part.
   if (evaluation->digest != unit["digest"])
-    throw UserError({evaluation->spec.path, 0, ""}, "changed since the run began, or differs between hosts");
+    throw UserError({DataFiles(evaluation->spec.path).text(), 0, ""},
+                    "changed since the run began, or differs between hosts");
   const at::ScalarType dtype = unit["dtype"] == "bfloat16" ? at::kBFloat16 : at::kFloat;
   if (unit["block_by_block"]) give_back_freed_memory();
   const DecoderModel& model = resources.model(dir, artifact, dtype, unit["running"]);

@@ -1,10 +1,13 @@
 #include "harness/fetch_plan.h"
 
+#include <fnmatch.h>
+
 #include <algorithm>
 #include <filesystem>
 #include <set>
 
 #include "core/json.h"
+#include "datasets/data_files.h"
 
 namespace ptq {
 namespace fs = std::filesystem;
@@ -108,7 +111,7 @@ FetchPlan plan_model(const Hub& hub, const FetchWish& wish, const std::string& c
   const Snapshot snapshot = need(hub, {false, wish.name, wish.revision.empty() ? "main" : wish.revision});
   const std::string folder =
       cache + "/models/" + wish.name + (wish.revision.empty() ? "" : "@" + url_escaped(wish.revision, false));
-  FetchPlan plan{commit_text(snapshot), {}, folder};
+  FetchPlan plan{commit_text(snapshot), {}, {}, folder};
   for (const std::string& name : wish.file.empty() ? model_files(hub, snapshot) : std::vector{wish.file}) {
     const std::string plain = fs::path(name).filename().string();
     if (plain != name || plain[0] == '.')
@@ -117,14 +120,6 @@ FetchPlan plan_model(const Hub& hub, const FetchWish& wish, const std::string& c
     plan.items.push_back({hub.look(snapshot.repository, name), folder + "/" + name});
   }
   return plan;
-}
-
-// ".json.gz" of "en/c4-train.00000-of-01024.json.gz"; "" for what no reader reads.
-std::string ending(const std::string& name) {
-  for (const char* text : {".parquet", ".jsonl", ".json", ".txt"})
-    for (const char* packed : {"", ".gz", ".zst"})
-      if (name.ends_with(std::string(text) + packed)) return std::string(text) + packed;
-  return "";
 }
 
 // Whether a path of a repository's own files speaks of that split, as a word, and lies in that folder.
@@ -138,16 +133,26 @@ bool is_of(const std::string& path, const std::string& config, const std::string
   return false;
 }
 
-std::string one_of(const Snapshot& snapshot, const std::vector<std::string>& found,
-                   const std::string& split) {
-  if (found.size() == 1) return found[0];
-  std::string text = quoted(snapshot.repository) + ": split '" + split + "' " +
-                     (found.empty() ? "is not among its files" : "may be any of several files");
+// `found` as the files of one split: one, or a numbered set that is whole.
+std::vector<std::string> one_split(const Snapshot& snapshot, const std::vector<std::string>& found,
+                                   const std::string& split) {
+  const std::string start = quoted(snapshot.repository) + ": split '" + split + "' ";
+  const auto first = found.empty() ? std::nullopt : numbered_name(found[0]);
+  const bool one = found.size() == 1 || std::ranges::all_of(found, [&](const std::string& name) {
+                     const auto number = numbered_name(name);
+                     return first && number && number->same_set(*first);
+                   });
+  if (one && !found.empty()) {
+    if (const std::string missing = missing_of_set(found); !missing.empty())
+      throw UserError(start + "lacks its file " + missing + "; say which with --file");
+    return found;
+  }
+  std::string text = start + (found.empty() ? "is not among its files" : "may be any of several files");
   for (size_t i = 0; i < std::min<size_t>(found.size(), 5); ++i) text += (i ? ", " : ": ") + found[i];
   throw UserError(text + "; say which with --file");
 }
 
-// In the Parquet branch files are <config>/<split>/0000.parquet.
+// In the Parquet branch files are <config>/<split>/0000.parquet, 0001.parquet, ...
 std::vector<std::string> converted(const Snapshot& snapshot, std::string config, const std::string& split) {
   if (config.empty()) {
     std::set<std::string> configs;
@@ -163,32 +168,54 @@ std::vector<std::string> converted(const Snapshot& snapshot, std::string config,
 
 struct Chosen {
   Repository repository;
-  std::string file;
+  std::vector<std::string> files;
 };
+
+// The file, or those that match.
+std::vector<std::string> named(const Snapshot& snapshot, const std::string& name, bool by_user) {
+  if (contains(snapshot.files, name)) return {name};
+  std::vector<std::string> found;
+  for (const std::string& file : snapshot.files)
+    if (::fnmatch(name.c_str(), file.c_str(), FNM_PATHNAME) == 0) found.push_back(file);
+  if (found.empty())
+    throw UserError(quoted(snapshot.repository) + " has no file '" + name + "'" +
+                    (by_user ? "" : "; say which with --file"));
+  return found;
+}
 
 Chosen choose(const Hub& hub, const KnownDataset& known, const FetchWish& wish, const std::string& split) {
   const Repository main{true, known.hub, wish.revision.empty() ? "main" : wish.revision};
   if (const std::string file = wish.file.empty() ? for_split(known.file, split) : wish.file; !file.empty()) {
     const Snapshot snapshot = need(hub, main);
-    if (!contains(snapshot.files, file))
-      throw UserError(quoted(main) + " has no file '" + file + "'" +
-                      (wish.file.empty() ? "; say which with --file" : ""));
-    return {snapshot.repository, file};
+    return {snapshot.repository, named(snapshot, file, !wish.file.empty())};
   }
   if (wish.revision.empty())
     if (const auto branch = hub.find({true, known.hub, kParquetBranch}))
       if (const auto found = converted(*branch, known.config, split); !found.empty())
-        return {branch->repository, one_of(*branch, found, split)};
+        return {branch->repository, found};
   const Snapshot snapshot = need(hub, main);
   std::vector<std::string> found;
   for (const std::string& name : snapshot.files)
-    if (!ending(name).empty() && is_of(name, known.config, split)) found.push_back(name);
-  return {snapshot.repository, one_of(snapshot, found, split)};
+    if (!data_ending(name).empty() && is_of(name, known.config, split)) found.push_back(name);
+  return {snapshot.repository, one_split(snapshot, found, split)};
+}
+
+// "<stem>.parquet", or the i-th of several.
+std::string place_of(const std::string& stem, size_t i, size_t count, const std::string& kind) {
+  if (count == 1) return stem + kind;
+  return NumberedName{.stem = stem,
+                      .before = "-",
+                      .index = 0,
+                      .count = static_cast<int64_t>(count),
+                      .digits = 5,
+                      .count_digits = 5,
+                      .ending = kind}
+      .of(static_cast<int64_t>(i));
 }
 
 FetchPlan plan_dataset(const Hub& hub, const KnownDataset& known, const FetchWish& wish,
                        const std::string& cache) {
-  FetchPlan plan{quoted({true, known.hub}), {}, ""};
+  FetchPlan plan{quoted({true, known.hub}), {}, {}, ""};
   std::vector<std::string> splits = wish.splits.empty() ? known.splits : wish.splits;
   if (!wish.file.empty() && splits.size() > 1) {
     if (!wish.splits.empty()) throw UserError("--file is one split's; give one --split");
@@ -198,19 +225,27 @@ FetchPlan plan_dataset(const Hub& hub, const KnownDataset& known, const FetchWis
     if (split.empty() ||
         !std::ranges::all_of(split, [](unsigned char c) { return std::isalnum(c) || c == '_'; }))
       throw UserError("--split: '" + split + "' is no split's name");
-    const Chosen chosen = choose(hub, known, wish, split);
-    const std::string kind = ending(chosen.file);
-    if (kind.empty())
-      throw UserError(quoted(chosen.repository) + ": '" + chosen.file +
-                      "' is in no format that is read: .parquet, .jsonl, .json, .txt, also with .gz or .zst");
-    const std::string stem = cache + "/datasets/" + fetched_place(known, split);
-    FetchItem item{hub.look(chosen.repository, chosen.file), stem + kind};
-    if (!known.text_field.empty() && !kind.starts_with(".txt")) {
-      item.text_path = stem + ".txt";
-      item.text_field = known.text_field;
-      item.join = known.join;
+    Chosen chosen = choose(hub, known, wish, split);
+    std::ranges::sort(chosen.files, natural_less);
+    const std::string kind = data_ending(chosen.files[0]),
+                      stem = cache + "/datasets/" + fetched_place(known, split);
+    FetchedSplit fetched;
+    for (size_t i = 0; i < chosen.files.size(); ++i) {
+      if (const std::string& file = chosen.files[i]; kind.empty() || data_ending(file) != kind)
+        throw UserError(quoted(chosen.repository) + ": '" + file + "' is " +
+                        (data_ending(file).empty()
+                             ? "in no format that is read: .parquet, .jsonl, .json, .txt, "
+                               "also with .gz or .zst"
+                             : "in another format than '" + chosen.files[0] + "'"));
+      fetched.paths.push_back(place_of(stem, i, chosen.files.size(), kind));
+      plan.items.push_back({hub.look(chosen.repository, chosen.files[i]), fetched.paths.back()});
     }
-    plan.items.push_back(std::move(item));
+    if (!known.text_field.empty() && !kind.starts_with(".txt")) {
+      fetched.text_path = stem + ".txt";
+      fetched.text_field = known.text_field;
+      fetched.join = known.join;
+    }
+    plan.splits.push_back(std::move(fetched));
   }
   return plan;
 }

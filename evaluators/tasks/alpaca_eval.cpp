@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <iterator>
 
+#include "datasets/data_files.h"
 #include "evaluators/answers.h"
 #include "evaluators/fields.h"
 #include "evaluators/metrics.h"
@@ -19,7 +20,8 @@ constexpr int64_t kMostTokens = 2048;
 
 // Rows, or the list of objects that the hub's alpaca_eval.json is.
 std::vector<JsonDocument> documents_of(const EvaluationSpec& spec) {
-  if (!spec.path.ends_with(".json")) return read_documents(spec).asked;
+  if (!spec.path.ends_with(".json") || DataFiles(spec.path).paths.size() > 1)
+    return read_documents(spec).asked;
   const Json list = read_json_file(spec.path);
   if (!list.is_array() || list.empty())
     throw UserError(Where{spec.path, 0, ""}, "wanted a list of objects; rows end in .jsonl");

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "core/log.h"
+#include "datasets/data_files.h"
 #include "evaluators/metrics.h"
 #include "evaluators/multiple_choice.h"
 #include "evaluators/python_text.h"
@@ -97,7 +98,7 @@ class MmluGroup : public Task {
       for (const std::string& subject : group.subjects) {
         const auto found = documents.find(subject);
         if (found == documents.end() || found->second.asked.empty())
-          throw UserError(Where{input.spec.path, 0, "subject"},
+          throw UserError(Where{DataFiles(input.spec.path).text(), 0, "subject"},
                           "no documents of '" + subject + "', which " + input.spec.task + " needs");
         Member member{make_multiple_choice(input, options_of(subject), std::move(found->second), builder),
                       requests_.size(), 0, names_.size() - 1};

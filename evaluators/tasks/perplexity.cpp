@@ -4,6 +4,7 @@
 #include "core/error.h"
 #include "core/log.h"
 #include "datasets/corpus.h"
+#include "datasets/data_files.h"
 #include "datasets/rows.h"
 #include "evaluators/metrics.h"
 #include "evaluators/request_builder.h"
@@ -45,7 +46,7 @@ class Perplexity : public Task {
     const auto windows =
         cut_windows(static_cast<int64_t>(stream.size()), spec.window, spec.stride, spec.windows);
     if (windows.empty())
-      throw UserError(Where{spec.path, 0, ""}, "too short for perplexity: a window has " +
+      throw UserError(Where{DataFiles(spec.path).text(), 0, ""}, "too short for perplexity: a window has " +
                                                    std::to_string(spec.window) + " tokens, the text " +
                                                    std::to_string(stream.size()));
     if (spec.window > input.max_positions)

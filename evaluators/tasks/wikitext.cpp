@@ -7,6 +7,7 @@
 #include <numeric>
 
 #include "core/error.h"
+#include "datasets/data_files.h"
 #include "evaluators/fields.h"
 #include "evaluators/metrics.h"
 #include "evaluators/python_text.h"
@@ -87,7 +88,7 @@ class Wikitext : public Task {
       bytes_.push_back(static_cast<int64_t>(page.size()));
     }
     if (std::accumulate(bytes_.begin(), bytes_.end(), int64_t{0}) == 0)
-      throw UserError(Where{input.spec.path, 0, "page"}, "all pages are empty");
+      throw UserError(Where{DataFiles(input.spec.path).text(), 0, "page"}, "all pages are empty");
   }
 
   std::vector<Request> requests() const override { return requests_; }

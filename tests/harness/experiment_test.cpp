@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "datasets/data_files.h"
 #include "harness/grid.h"
 #include "tests/harness/tiny_experiment.h"
 
@@ -168,7 +169,7 @@ TEST_F(ExperimentTest, DatasetsMapsNamesToFilesAndFolders) {
   EXPECT_THAT(error_of("datasets: [a]\n" + std::string(test::tiny_yaml)),
               HasSubstr("e.yaml:1: datasets: wanted a map of names to files or folders"));
   EXPECT_THAT(error_of("datasets:\n  a: b\n  c: 3\n" + std::string(test::tiny_yaml)),
-              HasSubstr("e.yaml:3: datasets.c: wanted the path of a file or folder"));
+              HasSubstr("e.yaml:3: datasets.c: wanted the path of a file or folder, or a list"));
 }
 
 TEST_F(ExperimentTest, HarnessDataIsLookedThroughLast) {
@@ -195,6 +196,68 @@ TEST_F(ExperimentTest, HarnessDataIsLookedThroughLast) {
   EXPECT_THAT(error_of(with("corpus: test.txt", "corpus: wikitext2")),
               HasSubstr(project_root() + "/datasets/wikitext2/test.txt, or say where it is under datasets:"));
   EXPECT_THAT(error_of(with("corpus: test.txt", "corpus: mine")), ::testing::Not(HasSubstr("hub")));
+}
+
+TEST_F(ExperimentTest, ASplitMayLieInSeveralFiles) {
+  const test::TemporaryFolder data;
+  const auto add = [&](const std::string& name) {
+    test::write_text(data / name, "{\"text\": \"a\"}\n");
+    return data / name;
+  };
+  std::filesystem::create_directories(data / "hub/data");
+  std::filesystem::create_directories(data / "parts/train");
+  std::filesystem::create_directories(data / "c4");
+  const std::vector<std::string> hub = {add("hub/data/train-00000-of-00002.parquet"),
+                                        add("hub/data/train-00001-of-00002.parquet")};
+  const std::vector<std::string> parts = {add("parts/train/9.jsonl"), add("parts/train/10.jsonl")};
+  const std::vector<std::string> c4 = {add("c4/c4-train.00000-of-00003.json.gz"),
+                                       add("c4/c4-train.00001-of-00003.json.gz"),
+                                       add("c4/c4-train.00002-of-00003.json.gz")};
+  add("c4/c4-validation.00000-of-00001.json.gz");
+  const std::vector<std::string> quiz = {add("quiz-00000-of-00002.jsonl"), add("quiz-00001-of-00002.jsonl")};
+  ::setenv("HARNESS_DATA", data.path().c_str(), 1);
+  const auto corpus = [&](const std::string& name, const std::string& datasets = "") {
+    return DataFiles(
+               read(datasets + with("corpus: train.txt, samples: 4", "corpus: " + name + ", samples: 4"))
+                   .calibration[0]
+                   .spec.path)
+        .paths;
+  };
+  EXPECT_EQ(corpus("hub"), hub);
+  EXPECT_EQ(corpus("parts"), parts);
+  EXPECT_EQ(corpus("c4"), c4);
+  EXPECT_EQ(corpus("'c4/c4-train.*'"), c4);
+  EXPECT_EQ(corpus("'c4/c4-train.0000[12]-*'"), (std::vector<std::string>{c4[1], c4[2]}));
+  EXPECT_EQ(corpus("mine", "datasets: {mine: [" + c4[2] + ", parts]}\n"),
+            (std::vector<std::string>{c4[2], parts[0], parts[1]}));
+  EXPECT_EQ(corpus("mine", "datasets: {mine: '" + data.path() + "/c4/*train*'}\n"), c4);
+  const std::string asked = with("documents: piqa.jsonl", "documents: quiz");
+  EXPECT_EQ(DataFiles(read(asked).evaluation[1].spec.path).paths, quiz);
+
+  // What a numbered set lacks is said; a list says that it is meant so.
+  std::filesystem::remove(c4[1]);
+  std::filesystem::remove(quiz[0]);
+  const auto error = [&](const std::string& name) {
+    return error_of(with("corpus: train.txt, samples: 4", "corpus: " + name + ", samples: 4"));
+  };
+  EXPECT_THAT(error("c4"), HasSubstr("'" + c4[1] + "' is missing: of the split's 3 files 2 are there"));
+  EXPECT_THAT(error("'c4/c4-train.*'"), HasSubstr("'" + c4[1] + "' is missing"));
+  EXPECT_EQ(corpus("'c4/c4-train.0000[02]-*'"), (std::vector<std::string>{c4[0], c4[2]}));
+  EXPECT_EQ(corpus("mine", "datasets: {mine: [" + c4[2] + ", " + c4[0] + "]}\n"),
+            (std::vector<std::string>{c4[2], c4[0]}));
+  EXPECT_THAT(error_of(asked), HasSubstr("'" + quiz[0] + "' is missing: of the split's 2 files 1 are there"));
+  add("c4/other-train-00000-of-00001.jsonl");
+  EXPECT_THAT(error("c4"), HasSubstr("belong to different sets of files"));
+  std::filesystem::create_directories(data / "boolq");
+  add("boolq/train.jsonl");
+  add("boolq/validation.jsonl");
+  EXPECT_THAT(error_of(with("documents: piqa.jsonl", "documents: boolq")),
+              HasSubstr("boolq' holds 'train.jsonl' and others: name one split"));
+  add("parts/train/0.txt");
+  EXPECT_THAT(error("parts"), HasSubstr("holds '0.txt' and '9.jsonl': name those that are meant"));
+  EXPECT_THAT(error_of("datasets: {c4: []}\n" + std::string(test::tiny_yaml)),
+              HasSubstr("the list is empty"));
+  ::unsetenv("HARNESS_DATA");
 }
 
 TEST_F(ExperimentTest, ChatTemplatesAreReadByThePresetOfConversationsAlone) {

@@ -66,6 +66,29 @@ TEST_F(FetchProgram, AModelAndItsDocumentsAreFetchedOnceAndEvaluatedByTheirNames
   EXPECT_EQ(Json::parse(parquet.out)["digests"], Json::parse(lines.out)["digests"]);
 }
 
+TEST_F(FetchProgram, ASplitInSeveralFilesIsEvaluatedAsOne) {
+  test::make_tiny_world(folder_.path());
+  fs::remove(folder_ / "piqa.jsonl");
+  const std::string lines = content(test::project_path("tests/datasets/golden/parquet/piqa.jsonl"));
+  const size_t middle = lines.find('\n', lines.size() / 3) + 1;
+  auto& files = hub_.repositories["datasets/baber/piqa/main"];
+  files = {{"validation-00000-of-00002.jsonl", lines.substr(0, middle)},
+           {"validation-00001-of-00002.jsonl", lines.substr(middle)}};
+  const Ran fetched = harness("fetch piqa");
+  ASSERT_EQ(fetched.code, 0) << fetched.err;
+  const std::string place = folder_.path() + "/cache/datasets/piqa-0000";
+  EXPECT_EQ(fetched.out, place + "0-of-00002.jsonl\n" + place + "1-of-00002.jsonl\n");
+  const Ran two = harness("eval --model model --task piqa --data piqa --json");
+  const Ran one = harness("eval --model model --task piqa --json --data " +
+                          test::project_path("tests/datasets/golden/parquet/piqa.jsonl"));
+  ASSERT_EQ(two.code, 0) << two.err;
+  EXPECT_EQ(Json::parse(two.out)["metrics"], Json::parse(one.out)["metrics"]);
+  EXPECT_EQ(Json::parse(two.out)["digests"], Json::parse(one.out)["digests"]);
+  fs::remove(place + "1-of-00002.jsonl");
+  EXPECT_THAT(harness("eval --model model --task piqa --data piqa --json").err,
+              HasSubstr("piqa-00001-of-00002.jsonl' is missing"));
+}
+
 TEST_F(FetchProgram, RowsThatThePapersReadAsOneTextBecomeOne) {
   hub_.repositories["datasets/Salesforce/wikitext/refs%2Fconvert%2Fparquet"]
                    ["wikitext-2-raw-v1/test/0000.parquet"] =

@@ -270,6 +270,28 @@ TEST_F(Fetch, DataSetsComeFromTheParquetBranchOrTheirOwnFiles) {
   hub_.repositories["datasets/allenai/c4/main"] = {
       {c4, "1"}, {other, "2"}, {"en/c4-train.00001-of-01024.json.gz", "3"}};
   EXPECT_EQ(lines("c4"), c4 + " datasets/c4/train.json.gz\n" + other + " datasets/c4/validation.json.gz\n");
+  // A split in several files keeps their order, numbered as a set.
+  hub_.repositories["datasets/cais/mmlu/refs%2Fconvert%2Fparquet"]["all/test/0001.parquet"] = "u";
+  EXPECT_EQ(lines("mmlu"),
+            "all/test/0000.parquet datasets/mmlu-00000-of-00002.parquet\n"
+            "all/test/0001.parquet datasets/mmlu-00001-of-00002.parquet\n"
+            "all/dev/0000.parquet datasets/mmlu_dev.parquet\n");
+  auto& boolq = hub_.repositories["datasets/aps/super_glue/main"];
+  boolq = {{"boolq/validation-00000-of-00002.parquet", "a"},
+           {"boolq/validation-00001-of-00002.parquet", "b"}};
+  EXPECT_EQ(lines("boolq"),
+            "boolq/validation-00000-of-00002.parquet datasets/boolq-00000-of-00002.parquet\n"
+            "boolq/validation-00001-of-00002.parquet datasets/boolq-00001-of-00002.parquet\n");
+  boolq.erase("boolq/validation-00000-of-00002.parquet");
+  EXPECT_THAT(error_of([&] { plan(hub(), "boolq"); }),
+              HasSubstr("split 'validation' lacks its file boolq/validation-00000-of-00002.parquet"));
+  // A glob names some files of C4, whose first one alone is the papers'.
+  std::string some;
+  for (const FetchItem& item :
+       plan_fetch(hub(), {"c4", "", {"train"}, "en/c4-train.0000?-of-01024.json.gz"}, folder_.path()).items)
+    some += item.file.name + " " + fs::relative(item.path, folder_.path()).string() + "\n";
+  EXPECT_EQ(some, c4 + " datasets/c4/train-00000-of-00002.json.gz\n"
+                       "en/c4-train.00001-of-01024.json.gz datasets/c4/train-00001-of-00002.json.gz\n");
   hub_.repositories["datasets/baber/piqa/main"]["more/validation.jsonl"] = "";
   EXPECT_THAT(
       error_of([&] { plan(hub(), "piqa"); }),
