@@ -1,4 +1,5 @@
-// chat: calibration data of chat models. A document is a conversation (`messages`); each, in drawn order, is
+// chat: calibration data of chat models. A document is a conversation (`messages`, or ShareGPT's
+// `conversations`; datasets/conversation.h); each, in drawn order, is
 // written by the model's chat template up to the end of its last answer and encoded without further special
 // tokens (a template writes its BOS itself); they are joined and cut into windows side by side, so that short
 // conversations serve too and nothing is padded.
@@ -20,7 +21,8 @@ std::vector<std::vector<int32_t>> conversations(const CalibrationInput& input) {
     try {
       text = input.chat(messages);
     } catch (const UserError& error) {
-      throw UserError(Where{documents[i].file, documents[i].line, "messages"}, error.message());
+      const char* list = documents[i].value.contains("messages") ? "messages" : "conversations";
+      throw UserError(Where{documents[i].file, documents[i].line, list}, error.message());
     }
     const auto ids = input.tokenizer.encode(text, false);
     stream.insert(stream.end(), ids.begin(), ids.end());

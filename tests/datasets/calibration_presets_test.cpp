@@ -242,6 +242,31 @@ TEST_F(Presets, ChatIsConversationsInDrawnOrderAsTheTemplateWritesThem) {
                                  stream.begin() + static_cast<int64_t>(20 * n + 20)));
 }
 
+TEST_F(Presets, ShareGptsConversationsAreTheSameOnes) {
+  const auto set_of = [&](const char* list, const char* role, const char* content, const char* user,
+                          const char* assistant) {
+    std::ofstream file(path_);
+    for (int i = 0; i < 30; ++i)
+      file << Json{{list,
+                    {{{role, user}, {content, "Lamp " + std::to_string(i) + "?"}},
+                     {{role, assistant}, {content, "It is lit."}}}}}
+                  .dump()
+           << "\n";
+    file.close();
+    spec_.preset = "chat";
+    spec_.samples = 3;
+    spec_.length = 20;
+    return make_calibration_set(spec_, *tokenizer_, 5, [](std::span<const ChatMessage> messages) {
+      std::string text;
+      for (const ChatMessage& m : messages)
+        text += (m.role == ChatMessage::Role::user ? "<u>" : "<a>") + m.content;
+      return text;
+    });
+  };
+  EXPECT_EQ(set_of("conversations", "from", "value", "human", "gpt").digest,
+            set_of("messages", "role", "content", "user", "assistant").digest);
+}
+
 TEST_F(Presets, ChatNamesTheConversationThatIsNone) {
   const auto refusal_of = [&](const Json& document) -> std::string {
     std::ofstream(path_) << document.dump() << "\n";
@@ -256,7 +281,16 @@ TEST_F(Presets, ChatNamesTheConversationThatIsNone) {
   EXPECT_THAT(refusal_of({{"text", "x"}}), HasSubstr(":1: messages: a list of {role, content} is needed"));
   EXPECT_THAT(refusal_of({{"messages", {{{"role", "user"}}}}}), HasSubstr("messages[0].content: a string"));
   EXPECT_THAT(refusal_of({{"messages", {{{"role", "bot"}, {"content", "x"}}}}}),
-              HasSubstr("messages[0].role: 'bot'; allowed: system, user, assistant"));
+              HasSubstr("messages[0].role: 'bot'; allowed: assistant, system, user"));
+  EXPECT_THAT(refusal_of({{"conversations", "x"}}),
+              HasSubstr(":1: conversations: a list of {from, value} is needed"));
+  EXPECT_THAT(refusal_of({{"conversations", {{{"from", "human"}, {"text", "x"}}}}}),
+              HasSubstr("conversations[0].value: a string"));
+  EXPECT_THAT(refusal_of({{"conversations",
+                           {{{"from", "human"}, {"value", "x"}}, {{"from", "system"}, {"value", "y"}}}}}),
+              HasSubstr("conversations[1].from: a system message stands first"));
+  EXPECT_THAT(refusal_of({{"conversations", {{{"from", "human"}, {"value", "q"}}}}}),
+              HasSubstr(":1: conversations: no"));
   EXPECT_THAT(refusal_of({{"messages", {{{"role", "user"}, {"content", " "}}}}}),
               HasSubstr("has no question"));
   EXPECT_THAT(refusal_of({{"messages", {{{"role", "user"}, {"content", "q"}}}}}),
