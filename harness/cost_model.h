@@ -74,6 +74,8 @@ std::vector<BatchShape> batch_shapes(const std::vector<Request>& requests, const
 struct JobShape {
   Json method;  // to_json(Method)
   WeightSpec weights;
+  ActivationSpec activations{};
+  AllocationSpec allocation{};
 };
 
 // Forward pass of one block on `rows` sequences of `tokens` tokens; and its halves.

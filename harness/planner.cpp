@@ -109,8 +109,10 @@ void choose_teams(Plan& plan, const std::vector<size_t>& candidates, const std::
 // What a unit's payload has its rank do.
 UnitWork work_of(const PlannedCell& planned, const Json& jobs) {
   std::vector<JobShape> shapes;
-  for (const Json& job : jobs)
-    shapes.push_back({job["method"], quant_spec_from_json(job["quantization"], "quantization").weights});
+  for (const Json& job : jobs) {
+    const QuantSpec spec = quant_spec_from_json(job["quantization"], "quantization");
+    shapes.push_back({job["method"], spec.weights, spec.activations, spec.allocation});
+  }
   const Json& calibration = planned.quantize["calibration"];
   const bool none = calibration.is_null();
   return quantize_work(planned.model, none ? 0 : calibration["samples"].get<int64_t>(),

@@ -110,6 +110,78 @@ TEST(CostModel, RtnNeedsNoStream) {
   EXPECT_EQ(unit.memory.states, 0);
 }
 
+TEST(CostModel, CountsEveryStepThatIsRegistered) {
+  const auto seconds_of = [&](const Json& steps) {
+    const JobShape one = job({{"name", "m"}, {"steps", steps}, {"input", "full_precision"}});
+    const UnitWork unit = quantize_work(tiny(), 4, 64, {one});
+    for (const Stage& stage : unit.stages) EXPECT_THAT(stage.what, testing::Not(HasSubstr("unknown")));
+    return compute_seconds(unit, unit_machine(), {});
+  };
+  const double nearest = seconds_of({"rtn"});
+  for (const std::string& name : StepRegistry::get().names()) {
+    const StepKind kind = StepRegistry::get().find(name)->kind;
+    const double all = seconds_of(kind == StepKind::compensate ? Json{"rtn", name} : Json::array({name}));
+    if (name == "rtn" || name == "minmax") EXPECT_DOUBLE_EQ(all, nearest) << name;
+    else if (name == "minmax_real") EXPECT_GE(all, nearest) << name;
+    else EXPECT_GT(all, nearest) << name;
+  }
+}
+
+TEST(CostModel, FactorsOfQuipAndOwqAreThoseOfEachLinear) {
+  // q, k, v, o, gate, up read 32 columns, down 48.
+  const double flops = 2 * 4 / 3.0 * (6 * 32.0 * 32 * 32 + 48.0 * 48 * 48);
+  EXPECT_NEAR(units(quantize_work(tiny(), 4, 64, {job("owq")}), "factor", Kernel::factor), flops, 1);
+  EXPECT_NEAR(units(quantize_work(tiny(), 4, 64, {job("quip")}), "solve", Kernel::factor), flops, 1);
+}
+
+TEST(CostModel, QuikIsGptqAndALookAtTheInputs) {
+  const UnitWork gptq = quantize_work(tiny(), 4, 64, {job("gptq")}),
+                 quik = quantize_work(tiny(), 4, 64, {job("quik")});
+  for (const char* what : {"factor", "gram", "solve"})
+    for (const Kernel kernel : {Kernel::factor, Kernel::gram, Kernel::solve, Kernel::update})
+      EXPECT_EQ(units(quik, what, kernel), units(gptq, what, kernel)) << what;
+  // 256 tokens, two layers: a pass up to down, and one look at 3 * 32 + 48 columns beside its norms (2 * 32)
+  // and activations (1.6 * 48), and those of attention (32).
+  EXPECT_NEAR(units(quik, "extremes", Kernel::elements_float32),
+              2 * 256 * (32 + 2 * 32 + 1.6 * 48 + 3 * 32 + 48), 1e-6);
+  EXPECT_EQ(units(gptq, "extremes", Kernel::elements_float32), 0);
+}
+
+TEST(CostModel, OsPlusTriesEveryThresholdOnTheHalvesOfABlock) {
+  const auto chain = [](const Json& subsets) {
+    return job({{"preset", "os_plus"}, {"os_plus", {{"grid", 10}, {"subsets", subsets}}}});
+  };
+  const UnitWork qkv = quantize_work(tiny(), 4, 64, {chain({"qkv"})}),
+                 both = quantize_work(tiny(), 4, 64, {chain({"qkv", "gate_up"})});
+  // Ten thresholds and full precision, through q, k, v, o: 3072 weights; gate, up, down: 4608.
+  EXPECT_EQ(units(qkv, "scale search", Kernel::product_float32), 2 * 11 * 2.0 * 256 * 3072);
+  EXPECT_EQ(units(both, "scale search", Kernel::product_float32), 2 * 11 * 2.0 * 256 * 7680);
+  // Weights of q, k, v: 2048; gate and up: 3072.
+  EXPECT_EQ(units(qkv, "scale search", Kernel::candidate), 2 * 10 * 2048);
+  EXPECT_EQ(units(both, "scale search", Kernel::candidate), 2 * 10 * (2048 + 3072));
+  JobShape rounded = chain({"qkv"});
+  rounded.activations.format = "int";
+  EXPECT_GT(units(quantize_work(tiny(), 4, 64, {rounded}), "scale search", Kernel::elements_float32),
+            units(qkv, "scale search", Kernel::elements_float32));
+}
+
+TEST(CostModel, BitsBySensitivityTakeARoundingForEachChoice) {
+  JobShape one = job("rtn");
+  EXPECT_EQ(units(quantize_work(tiny(), 0, 1, {one}), "sensitivity", Kernel::quantize), 0);
+  one.allocation = {.average_bits = 4, .bits = {2, 3, 4}};
+  EXPECT_EQ(units(quantize_work(tiny(), 0, 1, {one}), "sensitivity", Kernel::quantize), 2 * 3 * 7680);
+}
+
+TEST(CostModel, RangesByOutputErrorsReadAGramAndTryEveryCandidate) {
+  const UnitWork dgq = quantize_work(tiny(), 4, 64, {job("dgq")}),
+                 ada_dim = quantize_work(tiny(), 4, 64, {job("ada_dim")});
+  for (const UnitWork* unit : {&dgq, &ada_dim})
+    EXPECT_EQ(units(*unit, "gram", Kernel::gram), 2 * 2 * 256 * (3 * 32.0 * 32 + 48.0 * 48));
+  EXPECT_EQ(units(dgq, "ranges", Kernel::quantize), 2 * 102 * 7680);
+  EXPECT_EQ(units(dgq, "ranges", Kernel::gemm), 2 * 102 * 2 * 7680 * 16);  // groups of 16
+  EXPECT_EQ(units(ada_dim, "ranges", Kernel::range), 2 * 2 * 7680);
+}
+
 TEST(CostModel, JobsShareStatisticsAndHeadsOfChains) {
   const Json both = {
       {"steps", {"awq_scale", "awq_clip", "gptq"}}, {"input", "full_precision"}, {"name", "both"}};
