@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <set>
 
+#include "algorithms/allocation.h"
 #include "core/error.h"
+#include "models/dropped_block.h"
 
 namespace ptq {
 namespace {
@@ -189,7 +191,8 @@ Json to_json(const Method& method, bool reads_calibration) {
   for (const StepConfig& config : method.steps) {
     Json options = config.options;
     for (const StepOption& option : step_entry(config.step, config.step).options)
-      if (option.newer && options.at(option.name) == option.default_value) options.erase(option.name);
+      if (option.newer && options.value(option.name, option.default_value) == option.default_value)
+        options.erase(option.name);
     steps.push_back({{"step", config.step}, {"options", options}});
   }
   Json value = {{"steps", steps}};
@@ -203,12 +206,18 @@ void check_method_fits(const Method& method, const QuantSpec& spec, const Where&
   const auto steps = method.make_steps();
   if (spec.activations.outlier_threshold > 0)
     for (size_t i = 0; i < steps.size(); ++i)
-      if (steps[i]->kind() == StepKind::transform || steps[i]->kind() == StepKind::sparsify)
+      if ((steps[i]->kind() == StepKind::transform || steps[i]->kind() == StepKind::sparsify) &&
+          steps[i]->changes_block())
         throw UserError(where, "method '" + method.name +
                                    "' cannot serve activations.outlier_threshold: outlier channels meet the "
                                    "checkpoint's weights in full precision, and the step '" +
                                    method.steps[i].step +
                                    "' makes other ones; leave the pair out with exclude");
+  if (chooses_bits(method) && !spec.allocation.wanted())
+    throw UserError(where,
+                    "method '" + method.name + "' has the step '" + output_sensitivity_step +
+                        "', and the quantization no allocation that it could choose bits for; leave the pair "
+                        "out with exclude");
   for (const WeightSpec& weights : all)
     for (size_t i = 0; i < steps.size(); ++i)
       if (const std::string reason = steps[i]->refusal(weights); !reason.empty())
@@ -226,7 +235,10 @@ void run_step(const Step& step, BlockTask& task) {
 }
 
 void quantize_block(const Method& method, BlockTask& task) {
-  for (const auto& step : method.make_steps()) run_step(*step, task);
+  for (const auto& step : method.make_steps()) {
+    run_step(*step, task);
+    if (is_dropped(task.block)) return;
+  }
   for (const Linear* linear : task.block.linears())
     PTQ_CHECK(linear->quantized != nullptr || !weights_of(task, *linear).quantized());
 }

@@ -1,8 +1,7 @@
 // Sparsify `shortgpt`: drops the blocks of the least influence (shortgpt.h), round(ratio * blocks) of them. A
-// dropped block stays in its place as the identity, with o and down of 0, so that every forward pass, cache
-// and export knows no other kind of model; its linears count as 0 bits in the average over the whole model's
-// weights, and the other steps of the chain leave it alone. Layer metrics, by block: influence, dropped (1 or
-// 0).
+// dropped block has no weights any more and is skipped (models/dropped_block.h); its linears count as 0 bits in
+// the average over the whole model's weights, and the other steps of the chain leave it alone. Layer metrics,
+// by block: influence, dropped (1 or 0); of the model: dropped_blocks.
 #include "algorithms/shortgpt.h"
 
 #include <algorithm>

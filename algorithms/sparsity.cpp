@@ -1,7 +1,9 @@
 #include "algorithms/sparsity.h"
 
 #include <cmath>
+#include <map>
 #include <sstream>
+#include <utility>
 
 #include "core/error.h"
 
@@ -62,15 +64,18 @@ void record_sparsity(DecoderBlock& block, bool dropped, std::vector<LayerMetric>
   metrics.push_back({block_label(block), "sparsity", zeros / weights});
 }
 
-void add_average_sparsity(std::vector<LayerMetric>& metrics) {
-  double sum = 0, blocks = 0;  // of as many weights each
+void add_model_sparsity(std::vector<LayerMetric>& metrics) {
+  std::map<std::string, std::pair<double, double>> of_blocks;  // sum, number: of as many weights each
   for (const LayerMetric& metric : metrics) {
-    const size_t last = metric.layer.rfind('.');
-    if (metric.name != "sparsity" || metric.layer.substr(0, last) != "model.layers") continue;
+    if (metric.layer.substr(0, metric.layer.rfind('.')) != "model.layers") continue;
+    auto& [sum, blocks] = of_blocks[metric.name];
     sum += metric.value;
     ++blocks;
   }
-  if (blocks > 0) metrics.push_back({"model", "sparsity", sum / blocks});
+  if (const auto found = of_blocks.find("sparsity"); found != of_blocks.end())
+    metrics.push_back({"model", "sparsity", found->second.first / found->second.second});
+  if (const auto found = of_blocks.find("dropped"); found != of_blocks.end())
+    metrics.push_back({"model", "dropped_blocks", found->second.first});
 }
 
 double zeros_of(const at::Tensor& weight) { return (weight == 0).to(at::kDouble).mean().item<double>(); }

@@ -27,10 +27,12 @@ at::Tensor prune(const at::Tensor& weight_OI, const at::Tensor& score_OI, const 
 // Whether a step of the chain set weights of this linear to 0 that were not 0: a rounding step keeps them 0.
 bool is_pruned(const BlockTask& task, const Linear& linear);
 
-// Layer metric `sparsity`, the share of zeros as they are in the end, of each linear and of the block (1
-// where it was dropped); and the average of the blocks, of layer "model", where there are any.
+// Layer metric `sparsity`, the share of zeros as they are in the end, of each linear and of the block; where
+// it was dropped, 1 of the block as it was.
 void record_sparsity(DecoderBlock& block, bool dropped, std::vector<LayerMetric>& metrics);
-void add_average_sparsity(std::vector<LayerMetric>& metrics);
+// Of layer "model": `sparsity`, the average of the blocks', and `dropped_blocks`, their number, each where the
+// blocks have such a metric.
+void add_model_sparsity(std::vector<LayerMetric>& metrics);
 
 // Share of zeros.
 double zeros_of(const at::Tensor& weight);

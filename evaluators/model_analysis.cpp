@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "core/error.h"
+#include "models/dropped_block.h"
 
 namespace ptq {
 
@@ -129,6 +130,7 @@ std::vector<BlockAnalysis> analyze_model(const DecoderModel& full, const Decoder
     }
     BlockAnalysis analysis;
     analysis.index = i;
+    analysis.dropped = other && is_dropped(*other);
     const std::vector<Linear*> linears = block.linears();
     for (size_t l = 0; l < linears.size(); ++l) {
       const Collected& c = collected.at(linears[l]->name);
@@ -136,7 +138,7 @@ std::vector<BlockAnalysis> analyze_model(const DecoderModel& full, const Decoder
       one.name = linears[l]->name;
       one.weight_kurtosis = kurtosis(linears[l]->weight_OI);
       one.input_kurtosis = c.input.kurtosis();
-      if (quantized) {
+      if (quantized && !analysis.dropped) {
         const at::Tensor& weight = other->linears()[l]->weight_OI;
         one.quantized_weight_kurtosis = kurtosis(weight);
         one.quantized_input_kurtosis = c.quantized_input.kurtosis();

@@ -59,6 +59,7 @@ struct LinearAnalysis {
   at::Tensor column_errors_I;
 };
 struct BlockAnalysis {
+  bool dropped = false;  // the quantized model has none: what compares linears is not set
   int64_t index = 0;
   double cosine = 0, relative_error = 0;  // of its output
   std::vector<LinearAnalysis> linears;    // q k v o gate up down

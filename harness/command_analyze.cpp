@@ -82,7 +82,7 @@ int analyze_tokens(const TokenOptions& o) {
 }
 
 struct ModelOptions {
-  std::string model, database, cell, text, columns;
+  std::string model, database, cell, against, text, columns;
   Sample sample;
   int threads = 0;
   bool json = false;
@@ -94,9 +94,9 @@ struct Analyzed {
   bool scaled = false;
 };
 
-Analyzed find_cell(const ModelOptions& o) {
-  const auto store = ResultStore::open(o.database, ResultStore::Mode::read);
-  const Json known = store->describe_cell(o.cell);
+Analyzed find_cell(const std::string& database, const std::string& key) {
+  const auto store = ResultStore::open(database, ResultStore::Mode::read);
+  const Json known = store->describe_cell(key);
   const CellRow row = *store->find_cell(known["key"]);
   const auto quantization = store->find_quantization(row.quantize_key);
   if (!quantization)
@@ -107,7 +107,7 @@ Analyzed find_cell(const ModelOptions& o) {
   for (const ModelSpec& model : e.models)
     if (model.path == row.cell["model"]) result.dir = model.dir;
   PTQ_CHECK(!result.dir.empty());
-  result.overlay = (std::filesystem::path(artifacts_folder(o.database)) / quantization->artifact).string();
+  result.overlay = (std::filesystem::path(artifacts_folder(database)) / quantization->artifact).string();
   if (!std::filesystem::exists(result.overlay))
     throw UserError({result.overlay, 0, ""}, "is not there any more: the cell's quantized model was removed");
   for (const Json& step : row.cell["method"]["steps"])
@@ -167,20 +167,25 @@ void print_text(const std::vector<BlockAnalysis>& blocks, bool quantized) {
   std::printf("%-10s", "linear");
   for (const auto& [name, value] : columns) std::printf("%12s", name);
   std::printf("\n");
+  constexpr size_t of_full_precision = 2;
   for (size_t l = 0; l < blocks.front().linears.size(); ++l) {
     std::printf("%-10s", kind_of(blocks.front().linears[l].name).c_str());
-    for (const auto& [name, value] : columns) {
-      double sum = 0;
-      for (const BlockAnalysis& block : blocks) sum += value(block.linears[l]);
-      std::printf("%s", number(sum / static_cast<double>(blocks.size())).c_str());
+    for (size_t c = 0; c < columns.size(); ++c) {
+      double sum = 0, count = 0;
+      for (const BlockAnalysis& block : blocks) {
+        if (block.dropped && c >= of_full_precision) continue;
+        sum += columns[c].second(block.linears[l]);
+        ++count;
+      }
+      std::printf("%s", number(sum / count).c_str());
     }
     std::printf("\n");
   }
   if (quantized) {
     std::printf("\n%-10s%12s%12s\n", "block", "cosine", "rel. error");
     for (const BlockAnalysis& block : blocks)
-      std::printf("%-10lld%s%s\n", static_cast<long long>(block.index), number(block.cosine).c_str(),
-                  number(block.relative_error).c_str());
+      std::printf("%-10lld%s%s%s\n", static_cast<long long>(block.index), number(block.cosine).c_str(),
+                  number(block.relative_error).c_str(), block.dropped ? "  dropped" : "");
   }
   std::fflush(stdout);
 }
@@ -188,16 +193,23 @@ void print_text(const std::vector<BlockAnalysis>& blocks, bool quantized) {
 int analyze_model_command(const ModelOptions& o) {
   if (o.model.empty() == o.database.empty() || o.database.empty() != o.cell.empty())
     throw UserError("harness analyze model: give --db FILE and --cell KEY, or --model DIR alone");
-  const Analyzed what = o.database.empty() ? Analyzed{o.model, "", false} : find_cell(o);
+  if (o.database.empty() && !o.against.empty())
+    throw UserError("harness analyze model: --against needs --db");
+  const Analyzed what = o.database.empty() ? Analyzed{o.model, "", false} : find_cell(o.database, o.cell);
+  const Analyzed base = o.against.empty() ? Analyzed{what.dir, "", false} : find_cell(o.database, o.against);
+  if (base.dir != what.dir) throw UserError("--against: a cell of another model, " + base.dir);
   const auto checkpoint = Checkpoint::open(what.dir);
   const auto tokenizer = Tokenizer::load(what.dir);
   const CalibrationSet set = o.sample.cut(o.text, *tokenizer, what.dir);
   at::set_num_threads(o.threads > 0 ? o.threads : static_cast<int>(std::thread::hardware_concurrency()));
-  const DecoderModel full(checkpoint, at::kFloat, std::shared_ptr<const Overlay>());
+  const auto overlay_of = [](const Analyzed& one) {
+    return one.overlay.empty() ? nullptr : OverlayFile::open(one.overlay);
+  };
+  const DecoderModel full(checkpoint, at::kFloat, overlay_of(base));
   std::unique_ptr<DecoderModel> quantized;
   if (!what.overlay.empty())
-    quantized = std::make_unique<DecoderModel>(checkpoint, at::kFloat, OverlayFile::open(what.overlay));
-  const auto blocks = analyze_model(full, quantized.get(), what.scaled, set.ids_NT);
+    quantized = std::make_unique<DecoderModel>(checkpoint, at::kFloat, overlay_of(what));
+  const auto blocks = analyze_model(full, quantized.get(), what.scaled && o.against.empty(), set.ids_NT);
   if (!o.columns.empty() && o.columns != "all") {
     std::vector<std::string> names;
     for (const BlockAnalysis& block : blocks)
@@ -216,9 +228,10 @@ int analyze_model_command(const ModelOptions& o) {
   for (const BlockAnalysis& block : blocks) {
     Json one = {{"block", block.index}};
     if (quantized) one.update({{"cosine", block.cosine}, {"relative_error", block.relative_error}});
+    if (block.dropped) one["dropped"] = true;
     for (const LinearAnalysis& linear : block.linears)
       one["linears"].push_back(
-          to_json(linear, quantized != nullptr, o.columns == "all" || o.columns == linear.name));
+          to_json(linear, quantized && !block.dropped, o.columns == "all" || o.columns == linear.name));
     result["blocks"].push_back(std::move(one));
   }
   std::cout << result.dump(2) << "\n";
@@ -250,6 +263,8 @@ Command add_analyze(CLI::App& program) {
       "model", "Kurtosis of weights and inputs; outputs and weight columns against full precision");
   model->add_option("--db", m->database, "Result database");
   model->add_option("--cell", m->cell, "Beginning of the key of a quantized cell (harness show)");
+  model->add_option("--against", m->against,
+                    "A cell in place of full precision: one with the same transforms and unrounded weights");
   model->add_option("--model", m->model, "Instead of a cell: a model folder, in full precision alone");
   model->add_option("--text", m->text, "Text that the models read")->required();
   m->sample.add_options(model);

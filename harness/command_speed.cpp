@@ -80,7 +80,7 @@ std::unique_ptr<PackedModel> pack(const DecoderModel& model, const Options& o) {
   spec.granularity = o.group > 0 ? Granularity::group : Granularity::channel;
   return std::make_unique<PackedModel>(model, [&](int64_t i) {
     DecoderBlock block = source.load_block(i);
-    if (o.bits > 0)
+    if (o.bits > 0)  // then there is no artifact, and no block is dropped
       for (Linear* linear : block.linears()) round_to_nearest(*linear, spec);
     return block;
   });

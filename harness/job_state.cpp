@@ -28,7 +28,7 @@ QuantizeResult JobState::result(const QuantizeJob& job, int64_t layers, const Ch
       weights += record.weights;
     }
     result.average_bits = bits / weights;
-    add_average_sparsity(result.metrics);
+    add_model_sparsity(result.metrics);
     result.digest = parts.merge(layers,
                                 {{"key", job.key},
                                  {"method", canonical(to_json(job.method))},

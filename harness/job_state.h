@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -26,6 +27,7 @@ struct JobState {
   ResidualTurns turns;
   std::vector<std::string> step_keys;  // equal keys: the same step on the same spec
   int64_t finished = 0;                // blocks
+  std::map<std::string, double> bit_errors;  // by linear, where bits were chosen by sensitivity
   std::string error;
 };
 

@@ -10,13 +10,13 @@
 #include "algorithms/activation_ranges.h"
 #include "algorithms/allocation.h"
 #include "algorithms/sequence_parts.h"
-#include "algorithms/shortgpt.h"
 #include "algorithms/sparsity.h"
 #include "algorithms/statistics.h"
 #include "core/error.h"
 #include "core/reason.h"
 #include "core/reserved_file.h"
 #include "harness/block_difference.h"
+#include "harness/full_pass.h"
 #include "harness/job_state.h"
 #include "harness/scheduler.h"
 #include "models/device.h"
@@ -29,9 +29,7 @@ namespace {
 const char* const interrupted_text = "interrupted";  // what members tell each other
 
 at::Tensor ids_tensor(const std::vector<int32_t>& ids) {
-  at::Tensor ids_BT = at::empty({1, static_cast<int64_t>(ids.size())}, at::kLong);
-  std::copy(ids.begin(), ids.end(), ids_BT.mutable_data_ptr<int64_t>());
-  return ids_BT;
+  return at::tensor(std::vector<int64_t>(ids.begin(), ids.end())).unsqueeze(0);
 }
 
 using States = std::vector<at::Tensor>;  // one [T, D] a sequence
@@ -71,7 +69,9 @@ class ModelQuantizer {
         drops_ = drops_ || step->needs_influence();
       }
       turns_ = turns_ || state.turns.any();
+      by_outputs_ = by_outputs_ || chooses_bits(job.method);
     }
+    for (const QuantizeJob& job : jobs_) allocators_.emplace_back(job.spec);
     if (!calibrated_) return;
     sequences_ = Share::of(static_cast<int64_t>(calibration.ids_NT.size()), team.rank(), team.size());
     tokens_ = static_cast<int64_t>(calibration.ids_NT[0].size());
@@ -83,29 +83,30 @@ class ModelQuantizer {
 
   std::vector<QuantizeResult> run() {
     if (calibrated_) together([&] { embed(); });
-    for (size_t j = 0; j < jobs_.size(); ++j) states_[j].error = agreed([&] { resolve(j); });
     count_finished();
-    const bool open = std::any_of(states_.begin(), states_.end(),
-                                  [this](const JobState& s) { return s.finished < layers_; });
-    if (drops_ && open) together([&] { measure_influence(); });
+    const bool open = std::ranges::any_of(states_, [&](const JobState& s) { return s.finished < layers_; });
+    if ((drops_ && open) || by_outputs_) together([&] { measure(); });
+    for (size_t j = 0; j < jobs_.size(); ++j) states_[j].error = agreed([&] { resolve(j); });
     for (int64_t index = 0; index < layers_; ++index) {
       quantize_block_of_all(index);
-      const bool more =
-          std::any_of(states_.begin(), states_.end(), [](const JobState& s) { return s.error.empty(); });
-      if (!more) break;
+      if (std::ranges::none_of(states_, [](const JobState& s) { return s.error.empty(); })) break;
     }
     return results();
   }
 
  private:
-  // Bits that are chosen by the weights become rules, one a linear. Chains share steps by what they then are.
+  // Bits that are chosen by sensitivity become rules, one a linear. Chains share steps by what they then are.
   void resolve(size_t job) {
     QuantSpec& spec = jobs_[job].spec;
     if (spec.allocation.wanted()) {
-      const std::vector<WeightRule> rules = allocate(spec, layers_, [this](int64_t index) {
+      BitAllocator& allocator = allocators_[job];
+      for (int64_t index = 0; index < layers_ && !chooses_bits(jobs_[job].method); ++index) {
         share_(0);
-        return model_.load_block(index).to(at::kFloat);
-      });
+        DecoderBlock block = model_.load_block(index).to(at::kFloat);
+        allocator.add(block);
+      }
+      const std::vector<WeightRule> rules = allocator.rules();
+      states_[job].bit_errors = allocator.errors(rules);
       spec.layers.insert(spec.layers.begin(), rules.begin(), rules.end());  // the user's own hold
     }
     states_[job].find_step_keys(jobs_[job]);
@@ -120,15 +121,18 @@ class ModelQuantizer {
   }
 
   // Of the full-precision model's blocks, before any of them is changed.
-  void measure_influence() {
-    std::vector<at::Tensor> inputs_TD = stream_TD_;
-    context_ = to_device(model_.context(tokens_), device_);
-    for (int64_t index = 0; index < layers_; ++index) {
-      const DecoderBlock block = to_device(model_.load_block(index).to(at::kFloat), device_);
-      std::vector<at::Tensor> outputs_TD = forward(block, inputs_TD);
-      influence_.push_back(block_influence(inputs_TD, outputs_TD, sequences_, team_));
-      inputs_TD = std::move(outputs_TD);
-    }
+  void measure() {
+    std::vector<BitAllocator*> asked;
+    for (size_t j = 0; j < jobs_.size(); ++j)
+      if (chooses_bits(jobs_[j].method)) asked.push_back(&allocators_[j]);
+    influence_ = run_full_pass({.model = model_,
+                                .device = device_,
+                                .team = team_,
+                                .share = sequences_,
+                                .tokens = tokens_,
+                                .keep = [this](const at::Tensor& state) { return keep(state); },
+                                .heartbeat = [this] { share_(0); }},
+                               stream_TD_, drops_, asked);
   }
 
   // A sequence's state, when they are many in a file that is mapped. It has no name any more: it goes with
@@ -219,7 +223,7 @@ class ModelQuantizer {
       const std::string error = agreed([&] {
         run_one(members.front(), depth, next);
         for (const size_t j : members) {
-          if (depth + 1 < states_[j].steps.size() && !dropped(next.block)) further.push_back(j);
+          if (depth + 1 < states_[j].steps.size() && !is_dropped(next.block)) further.push_back(j);
           else finish_block(j, next);
         }
       });
@@ -283,32 +287,33 @@ class ModelQuantizer {
     const QuantSpec& spec = jobs_[job].spec;
     BlockRecord record{.metrics = branch.metrics};
     std::map<std::string, at::Tensor> ranges;
-    if (spec.activations.fixed) {
+    const bool gone = is_dropped(branch.block);
+    if (spec.activations.fixed && !gone) {
       Branch measured = branch;
       ranges = fixed_range_tensors(task_of(job, measured), spec.activations);
     }
     if (team_.rank() != 0) return;
-    const bool gone = dropped(branch.block);
-    for (const Linear* linear : branch.block.linears()) {
-      const auto count = static_cast<double>(linear->weight_OI.numel());
+    const std::vector<Linear*> linears = branch.block.linears(), before = original_.linears();
+    for (size_t l = 0; l < linears.size(); ++l) {
+      const Linear* linear = linears[l];
+      const auto count = static_cast<double>(before[l]->weight_OI.numel());
       // Full precision counts as 16 bits, as in the table's own row, whatever the checkpoint stores.
       const double bits = gone ? 0.0 : linear->quantized ? linear->bits_per_weight() : 16.0;
       record.bits += bits * count;
       record.weights += count;
       if (spec.mixed()) record.metrics.push_back({linear->name, "bits", bits});
+      if (const auto& errors = states_[job].bit_errors; errors.count(linear->name))
+        record.metrics.push_back({linear->name, "sensitivity", errors.at(linear->name)});
     }
-    const auto& steps = states_[job].steps;
-    if (std::any_of(steps.begin(), steps.end(),
-                    [](const auto& s) { return s->kind() == StepKind::sparsify; }))
-      record_sparsity(branch.block, gone, record.metrics);
+    if (std::ranges::any_of(states_[job].steps,
+                            [](const auto& s) { return s->kind() == StepKind::sparsify; }))
+      record_sparsity(gone ? original_ : branch.block, gone, record.metrics);
     Overlay overlay;
     if (gone) overlay.tensors[dropped_block_name(index_)] = at::ones({1});
     else overlay = difference(original_, branch.block, spec);
     overlay.tensors.merge(ranges);
     states_[job].parts.write(index_, overlay, record);
   }
-
-  bool dropped(const DecoderBlock& block) const { return drops_ && is_dropped(block); }
 
   States forward(const DecoderBlock& block, const States& inputs_TD) const {
     States outputs_TD(inputs_TD.size());
@@ -364,8 +369,10 @@ class ModelQuantizer {
   const std::function<void(double)>& share_;
   const at::Device device_;
   int64_t layers_;
-  bool calibrated_, prefix_, targets_ = false, turns_ = false, spilled_ = false, drops_ = false;
+  bool calibrated_, prefix_, targets_ = false, turns_ = false, spilled_ = false, drops_ = false,
+                             by_outputs_ = false;
   std::vector<JobState> states_;
+  std::vector<BitAllocator> allocators_;         // [job]
   mutable std::atomic<int64_t> kept_files_ = 0;  // threads name theirs at the same time
   Share sequences_;
   int64_t tokens_ = 1;

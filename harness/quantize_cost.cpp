@@ -4,6 +4,7 @@
 #include <initializer_list>
 #include <string>
 
+#include "algorithms/allocation.h"
 #include "harness/step_counts.h"
 
 namespace ptq {
@@ -38,7 +39,7 @@ class QuantizeCounter : StepCounts {
     everyone("load", Work{}.add(Kernel::load, weights, 7)).exchange = Exchange::agree;
     if (learned_) by_sequences("stream", forward(n_));
     for (const JobShape& job : jobs_)
-      if (job.allocation.wanted()) bit_errors(job.allocation);
+      if (job.allocation.wanted() && !by_outputs(job)) bit_errors(job.allocation, false);
     std::vector<size_t> all;
     for (size_t j = 0; j < jobs_.size(); ++j) all.push_back(j);
     chains(all, 0, jobs_.size() > 1 && n_ > 0, {});
@@ -48,6 +49,12 @@ class QuantizeCounter : StepCounts {
     }
     if (n_ == 0) return;
     if (!learned_ || prefix_) by_sequences("stream", forward(n_)).exchange = Exchange::agree;
+  }
+
+  static bool by_outputs(const JobShape& job) {
+    const Json& steps = job.method["steps"];
+    return std::any_of(steps.begin(), steps.end(),
+                       [](const Json& step) { return step["step"] == output_sensitivity_step; });
   }
 
   // As run_steps in quantize.cpp: equal steps of chains that were equal so far are one. `known`: whether the
@@ -70,7 +77,7 @@ class QuantizeCounter : StepCounts {
       Json next_range = range;
       count_step(name, step["options"], job, known, next_range);
       const StepEntry* entry = StepRegistry::get().find(name);
-      const bool changes = name == "awq_clip" || name == "dgq" || entry->kind != StepKind::range;
+      const bool changes = !entry || entry->kind != StepKind::range || name == "awq_clip" || name == "dgq";
       std::vector<size_t> further;
       for (const size_t j : members)
         if (depth + 1 < jobs_[j].method["steps"].size()) further.push_back(j);

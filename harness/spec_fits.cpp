@@ -1,20 +1,29 @@
 #include "harness/spec_fits.h"
 
 #include <algorithm>
-#include <utility>
+#include <map>
 #include <vector>
+
+#include "algorithms/allocation.h"
 
 namespace ptq {
 namespace {
 
-std::vector<std::pair<std::string, int64_t>> linears_of(const ModelConfig& c, int64_t block) {
-  const int64_t attended = c.heads * c.head_dim;
-  std::vector<std::pair<std::string, int64_t>> linears = {
-      {"self_attn.q_proj", c.hidden_size},   {"self_attn.k_proj", c.hidden_size},
-      {"self_attn.v_proj", c.hidden_size},   {"self_attn.o_proj", attended},
-      {"mlp.gate_proj", c.hidden_size},      {"mlp.up_proj", c.hidden_size},
-      {"mlp.down_proj", c.intermediate_size}};
-  for (auto& [name, columns] : linears) name = "model.layers." + std::to_string(block) + "." + name;
+struct NamedShape {
+  std::string name;
+  int64_t rows, columns;
+};
+
+std::vector<NamedShape> linears_of(const ModelConfig& c, int64_t block) {
+  const int64_t attended = c.heads * c.head_dim, shared = c.kv_heads * c.head_dim;
+  std::vector<NamedShape> linears = {{"self_attn.q_proj", attended, c.hidden_size},
+                                     {"self_attn.k_proj", shared, c.hidden_size},
+                                     {"self_attn.v_proj", shared, c.hidden_size},
+                                     {"self_attn.o_proj", c.hidden_size, attended},
+                                     {"mlp.gate_proj", c.intermediate_size, c.hidden_size},
+                                     {"mlp.up_proj", c.intermediate_size, c.hidden_size},
+                                     {"mlp.down_proj", c.hidden_size, c.intermediate_size}};
+  for (auto& [name, rows, columns] : linears) name = "model.layers." + std::to_string(block) + "." + name;
   return linears;
 }
 
@@ -27,17 +36,32 @@ void check_spec_fits(const QuantSpec& spec, const ModelConfig& c, const Where& w
   };
   const int64_t attended = c.heads * c.head_dim;
   std::vector<bool> matched(spec.layers.size(), false);
+  std::map<int64_t, double> fewest;  // bits of a weight, by columns
+  double bits = 0, counted = 0;
   for (int64_t block = 0; block < c.layers; ++block)
-    for (const auto& [linear, columns] : linears_of(c, block)) {
+    for (const auto& [linear, rows, columns] : linears_of(c, block)) {
       for (size_t r = 0; r < spec.layers.size(); ++r)
         matched[r] = matched[r] || spec.layers[r].covers(linear, block);
       const WeightSpec& weights = spec.weights_of(linear, block);
       try {
         if (weights.quantized()) group_columns(weights, columns, linear);
+        if (spec.allocation.wanted() && &weights == &spec.weights) {
+          const auto [least, added] = fewest.emplace(columns, 0);
+          if (added) least->second = fewest_bits(weights, spec.allocation, columns);
+          bits += least->second * static_cast<double>(rows * columns);
+          counted += static_cast<double>(rows * columns);
+        }
       } catch (const UserError& e) {
         refuse(e.message());
       }
     }
+  if (spec.allocation.wanted() && counted == 0)
+    refuse("allocation: rules of layers name every linear, none is left to choose bits for");
+  if (bits > spec.allocation.average_bits * counted)
+    refuse("allocation.average_bits: " + shortest(spec.allocation.average_bits) + " is below " +
+           shortest(bits / counted) + ", what " + std::to_string(spec.allocation.bits.front()) +
+           " bits take with their scales and zero points; give more, fewer bits to choose from, or larger "
+           "groups");
   const std::vector<std::vector<const char*>> shared_inputs = {
       {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"}, {"mlp.gate_proj", "mlp.up_proj"}};
   for (int64_t block = 0; block < c.layers; ++block)
@@ -74,7 +98,7 @@ void check_patterns_fit(const Method& method, const ModelConfig& c, const Where&
       bool matched = false;
       for (int64_t block = 0; block < c.layers && !matched; ++block)
         matched = std::ranges::any_of(
-            linears_of(c, block), [&](const auto& linear) { return matches_pattern(pattern, linear.first); });
+            linears_of(c, block), [&](const auto& linear) { return matches_pattern(pattern, linear.name); });
       if (!matched)
         throw UserError(where, "method '" + method.name + "': '" + pattern +
                                    "' matches no linear: names are as model.layers.0.mlp.down_proj (" +

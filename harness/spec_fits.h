@@ -8,7 +8,8 @@
 
 namespace ptq {
 
-// Groups divide the rows of each linear, the inputs and the heads; every rule of `layers` matches a linear.
+// Groups divide the rows of each linear, the inputs and the heads; every rule of `layers` matches a linear; the
+// fewest bits of an allocation are within its average.
 // Throws UserError at `where`; `whose` (a model) ends its message.
 void check_spec_fits(const QuantSpec& spec, const ModelConfig& config, const Where& where,
                      const std::string& whose);

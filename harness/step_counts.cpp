@@ -59,6 +59,7 @@ void StepCounts::count_step(const std::string& name, const Json& options, const 
   if (name == "smooth_quant") return smooth_quant(options);
   if (name == "os_plus") return os_plus(options, job.activations.quantized());
   if (name == "quarot") return rotations();
+  if (name == "output_sensitivity") return bit_errors(job.allocation, true);
   if (name == "quip_scale") {
     statistics(every_subset(), known, false, true);
     return fold(model_.block_weights());
@@ -133,12 +134,22 @@ void StepCounts::extremes(const std::vector<SubsetKind>& kinds) {
   stage.bytes = 8 * inputs;
 }
 
-void StepCounts::bit_errors(const AllocationSpec& allocation) {
-  const double choices = count(static_cast<int64_t>(allocation.bits.size())),
-               weights = model_.block_weights();
-  everyone("sensitivity", Work{}
-                              .add(Kernel::range, choices * weights, 7 * choices)
-                              .add(Kernel::quantize, choices * weights, 7 * choices));
+void StepCounts::bit_errors(const AllocationSpec& allocation, bool outputs) {
+  if (outputs) {
+    by_sequences("sensitivity", forward(n_));
+    statistics(every_subset(), false, false, true);
+  }
+  const double choices = count(allocation.bits.size());
+  Work work;
+  for (const LinearShape& linear : linears_) {
+    const double size = count(linear.outputs) * count(linear.inputs);
+    work.add(Kernel::range, choices * size, choices).add(Kernel::quantize, choices * size, choices);
+    if (outputs) work += product_work(linear.outputs, linear.inputs, linear.inputs, false).times(choices + 1);
+  }
+  // Linears are the team's; by the weights alone, every member does all.
+  Stage& stage = outputs ? by_pieces("sensitivity", work, static_cast<int64_t>(linears_.size()))
+                         : everyone("sensitivity", work);
+  if (outputs) stage.exchange = Exchange::gather;
 }
 
 void StepCounts::activation_ranges(const ActivationSpec& spec) {

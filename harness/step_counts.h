@@ -20,8 +20,8 @@ class StepCounts : protected BlockCounts {
   // range steps.
   void count_step(const std::string& name, const Json& options, const JobShape& job, bool known, Json& range);
 
-  // Errors that bits are chosen by, of every linear at each choice.
-  void bit_errors(const AllocationSpec& allocation);
+  // Errors that bits are chosen by, of every linear at each choice: of weights, or of outputs.
+  void bit_errors(const AllocationSpec& allocation, bool outputs);
   // Fixed ranges of what linears read, measured at the end of a chain.
   void activation_ranges(const ActivationSpec& spec);
 

@@ -17,6 +17,10 @@ namespace {
 
 const char* const embedding_name = "model.embed_tokens.weight";
 
+// In the order of DecoderBlock::linears.
+const std::array<const char*, 7> linear_names = {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
+                                                 "mlp.gate_proj",    "mlp.up_proj",      "mlp.down_proj"};
+
 std::string layer_prefix(int64_t index) { return "model.layers." + std::to_string(index) + "."; }
 
 // A weight goes to where its input is, once.
@@ -104,6 +108,11 @@ DecoderBlock DecoderModel::load_block(int64_t index) const {
   for (const auto& [norm, bias_D] : {std::pair{"input_layernorm.bias", &block.input_norm_bias_D},
                                      std::pair{"post_attention_layernorm.bias", &block.post_norm_bias_D}})
     if (replaced(prefix + norm)) *bias_D = load(prefix + norm);
+  if (replaced(dropped_block_name(index))) {
+    const std::vector<Linear*> linears = block.linears();
+    for (size_t l = 0; l < linears.size(); ++l) linears[l]->name = prefix + linear_names[l];
+    return block;
+  }
   for (const SubsetKind kind : all_subsets) block.online[size_t(kind)] = rotation(subset_name(kind));
   block.online_qk = rotation("qk");
   block.q = linear("self_attn.q_proj", c.qkv_bias);
@@ -113,7 +122,6 @@ DecoderBlock DecoderModel::load_block(int64_t index) const {
   block.gate = linear("mlp.gate_proj", c.mlp_bias);
   block.up = linear("mlp.up_proj", c.mlp_bias);
   block.down = linear("mlp.down_proj", c.mlp_bias);
-  if (overlay && overlay->tensors.count(dropped_block_name(index))) drop_block(block);
   set_running(block, overlay.get());
   return block;
 }
@@ -207,11 +215,10 @@ at::Tensor DecoderModel::hidden(const at::Tensor& ids_BT, const ForwardContext& 
 
 double DecoderModel::average_bits() const {
   PTQ_CHECK(!overlay_file_, "of an overlay in memory");
-  static const char* const names[] = {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
-                                      "mlp.gate_proj",    "mlp.up_proj",      "mlp.down_proj"};
   double bits = 0, weights = 0;
   for (int64_t i = 0; i < config().layers; ++i) {
-    for (const char* name : names) {
+    const bool dropped = overlay_ && overlay_->tensors.count(dropped_block_name(i)) > 0;
+    for (const char* name : linear_names) {
       const std::string linear = layer_prefix(i) + name, tensor = linear + ".weight";
       const at::Tensor stored =
           overlay_ && overlay_->tensors.count(tensor) ? overlay_->tensors.at(tensor) : checkpoint_->tensor(tensor);
@@ -221,7 +228,8 @@ double DecoderModel::average_bits() const {
         for (const char* part : {"a", "b"})
           bits += double(overlay_->tensors.at(low_rank_name(linear, part)).numel()) *
                   overlay_->tensors.at(low_rank_name(linear, "bits")).item<float>();
-      bits += count * (on_grid ? overlay_->linears.at(linear).bits_per_weight() : 8.0 * double(stored.element_size()));
+      if (!dropped)
+        bits += count * (on_grid ? overlay_->linears.at(linear).bits_per_weight() : 8.0 * double(stored.element_size()));
       weights += count;
     }
   }

@@ -1,6 +1,7 @@
 #include "core/error.h"
 #include "models/attention.h"
 #include "models/decoder.h"
+#include "models/dropped_block.h"
 #include "models/kernels.h"
 #include "models/kv_cache.h"
 #include "models/kv_quantizer.h"
@@ -101,6 +102,7 @@ at::Tensor DecoderBlock::mlp(const at::Tensor& x_BTD, const ForwardContext& ctx)
 }
 
 at::Tensor DecoderBlock::forward(const at::Tensor& h_BTD, const ForwardContext& ctx) const {
+  if (is_dropped(*this)) return h_BTD;
   const auto [middle_BTD, x_BTD] = add_post_norm(h_BTD, attention(input_norm(h_BTD), ctx));
   return add_to_fresh(mlp(x_BTD, ctx), middle_BTD);
 }

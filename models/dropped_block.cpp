@@ -3,21 +3,17 @@
 namespace ptq {
 
 void drop_block(DecoderBlock& block) {
-  for (Linear* linear : {&block.o, &block.down}) {
-    linear->weight_OI = at::zeros_like(linear->weight_OI);
-    if (linear->bias_O.defined()) linear->bias_O = at::zeros_like(linear->bias_O);
-    linear->quantized = nullptr;
+  for (Linear* linear : block.linears()) {
+    const std::string name = linear->name;
+    *linear = Linear();
+    linear->name = name;
   }
+  block.online = {};
+  block.online_qk = nullptr;
+  block.input_quantizers = {};
 }
 
-bool is_dropped(const DecoderBlock& block) {
-  const auto is_zero = [](const at::Tensor& values) {
-    return !values.defined() || !values.any().item<bool>();
-  };
-  for (const Linear* linear : {&block.o, &block.down})
-    if (linear->quantized || !is_zero(linear->weight_OI) || !is_zero(linear->bias_O)) return false;
-  return true;
-}
+bool is_dropped(const DecoderBlock& block) { return !block.down.weight_OI.defined() && !block.down.packed; }
 
 std::string dropped_block_name(int64_t index) { return "model.layers." + std::to_string(index) + ".dropped"; }
 

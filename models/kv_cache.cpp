@@ -17,6 +17,12 @@ void grow(at::Tensor& buffer_BCKE, const at::Tensor& like_BTKE, int64_t used, in
 
 }  // namespace
 
+int64_t KvCache::length() const {
+  int64_t most = 0;
+  for (const Entry& entry : entries_) most = std::max(most, entry.length);
+  return most;
+}
+
 std::pair<at::Tensor, at::Tensor> KvCache::append(int64_t layer, const at::Tensor& k_BTKE, const at::Tensor& v_BTKE) {
   PTQ_CHECK(layer >= 0 && layer < int64_t(entries_.size()), "layer outside the cache");
   Entry& entry = entries_[layer];

@@ -17,8 +17,8 @@ class KvCache {
   explicit KvCache(int64_t layers, int64_t room = 64) : entries_(static_cast<size_t>(layers)), room_(room) {}
   virtual ~KvCache() = default;
 
-  // Tokens that every layer has. Between forward passes only.
-  int64_t length() const { return entries_.empty() ? 0 : entries_.back().length; }
+  // Tokens that every layer has, but for those of dropped blocks, which have none. Between forward passes only.
+  int64_t length() const;
 
   // Appends k, v of [B, T, K, E] to a layer and returns views [B, S, K, E] of all its tokens, S = length
   // before + T. Amortized O(T). The batch must stay the same over a cache's life.

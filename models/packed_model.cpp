@@ -2,6 +2,8 @@
 
 #include <c10/core/GradMode.h>
 
+#include "models/dropped_block.h"
+
 namespace ptq {
 
 PackedModel::PackedModel(const DecoderModel& model, const std::function<DecoderBlock(int64_t)>& block)
@@ -9,6 +11,10 @@ PackedModel::PackedModel(const DecoderModel& model, const std::function<DecoderB
   const c10::NoGradGuard no_grad;
   for (int64_t i = 0; i < model.config().layers; ++i) {
     blocks_.push_back(block(i));
+    if (is_dropped(blocks_.back())) {
+      blocks_.pop_back();
+      continue;
+    }
     for (Linear* linear : blocks_.back().linears()) {
       linear->packed = std::make_shared<const PackedLinear>(*linear);
       linear->weight_OI = at::Tensor();

@@ -28,7 +28,7 @@ class PackedModel {
 
  private:
   const DecoderModel& model_;
-  std::vector<DecoderBlock> blocks_;  // without weights of linears
+  std::vector<DecoderBlock> blocks_;  // without weights of linears; none for dropped blocks
 };
 
 }  // namespace ptq

@@ -122,6 +122,50 @@ TEST(CheckMethodFits, NamesTheStepAndTheReason) {
   EXPECT_EQ(error("gptq"), "no UserError");
 }
 
+// Two bits without a zero point: codes 1 and 0 of {1, 0.3}, so that 0.3 is what is lost.
+TEST(Sensitivity, OfOutputsWeighsErrorsByTheInputs) {
+  const at::Tensor weight_OI = at::tensor({1.0f, 0.3f}).view({1, 2});
+  const WeightSpec weights = test::weights(4, true, Granularity::channel);
+  AllocationSpec allocation;
+  allocation.bits = {2, 8};
+  const auto error = [&](const at::Tensor& gram_II) {
+    return sensitivity_of("w", weight_OI, weights, allocation, gram_II).error.at(0);
+  };
+  EXPECT_NEAR(error({}), 0.09 / 1.09, 1e-6);
+  EXPECT_NEAR(error(at::eye(2)), 0.09 / 1.09, 1e-6);
+  EXPECT_NEAR(error(at::diag(at::tensor({1.0f, 100.0f}))), 9.0 / 10, 1e-6);
+  // An input that says the opposite of the other: tr(W H W^T) = 1 - 2 * 0.3 + 2 * 0.09.
+  EXPECT_NEAR(error(at::tensor({1.0f, -1.0f, -1.0f, 2.0f}).view({2, 2})), 0.18 / 0.58, 1e-6);
+  EXPECT_EQ(error(at::zeros({2, 2})), 0) << "nothing comes in";
+  EXPECT_NE(test::user_error([&] {
+              error(at::full({2, 2}, INFINITY));
+            }).find("activations"),
+            std::string::npos);
+  const SensitiveLinear linear = sensitivity_of("w", weight_OI, weights, allocation, at::eye(2));
+  EXPECT_LT(linear.error[1], 1e-4);
+  EXPECT_DOUBLE_EQ(fewest_bits(weights, allocation, 2), linear.bits[0]);
+}
+
+TEST(Sensitivity, AMethodThatChoosesBitsNeedsAnAllocation) {
+  const Method method = method_from_json({{"steps", {"output_sensitivity", "gptq"}}}, "m");
+  EXPECT_TRUE(chooses_bits(method));
+  EXPECT_TRUE(method_from_json({{"steps", {"output_sensitivity", "rtn"}}}, "m").needs_calibration());
+  EXPECT_FALSE(chooses_bits(method_from_json("gptq", "m")));
+  const auto error = [&](const Json& spec) {
+    return test::user_error([&] { check_method_fits(method, quant_spec_from_json(spec, "q"), {}); });
+  };
+  EXPECT_NE(error({{"weights", {{"bits", 4}}}}).find("allocation"), std::string::npos);
+  EXPECT_EQ(error({{"allocation", {{"average_bits", 4}, {"bits", {3, 4}}}}}), "no UserError");
+}
+
+TEST(Sensitivity, TheFewestBitsAreKnownWithoutWeights) {
+  AllocationSpec allocation;
+  allocation.bits = {3, 4};
+  EXPECT_DOUBLE_EQ(fewest_bits(test::weights(8, false, Granularity::group, 16), allocation, 64),
+                   3 + 19 / 16.0);
+  EXPECT_DOUBLE_EQ(fewest_bits(test::weights(8, true, Granularity::channel), allocation, 64), 3 + 16 / 64.0);
+}
+
 // Three linears of 100, 100 and 200 weights; 2 or 4 bits without scales.
 TEST(AllocateBits, ByHand) {
   const std::vector<SensitiveLinear> linears = {
@@ -132,6 +176,7 @@ TEST(AllocateBits, ByHand) {
   EXPECT_EQ(allocate_bits(linears, 3), (std::vector<size_t>{1, 1, 0}));
   EXPECT_EQ(allocate_bits(linears, 4), (std::vector<size_t>{1, 1, 1}));
   EXPECT_NE(test::user_error([&] { allocate_bits(linears, 1.5); }).find("average_bits"), std::string::npos);
+  EXPECT_NE(test::user_error([&] { allocate_bits({}, 3); }).find("none is left"), std::string::npos);
 }
 
 }  // namespace

@@ -87,6 +87,18 @@ TEST(Method, TheHashedFormHasNoNameAndNoInputWhereNoneIsRead) {
   EXPECT_EQ(to_json(parse(R"({"preset": "gptq", "input": "full_precision"})")).at("input"), "full_precision");
 }
 
+TEST(Method, NewerOptionsAreHashedOnlyWhereTheyAreNotTheDefault) {
+  const Json kept = to_json(method_from_json("quip", "method"), true);
+  const Json& options = kept["steps"].back()["options"];
+  EXPECT_FALSE(options.contains("greedy_passes"));
+  // As a unit of a run carries it: what is left out stays left out, and the step has its default.
+  const Method method{.name = "quip", .steps = {{"quip", options}}};
+  EXPECT_EQ(to_json(method, true)["steps"].back()["options"], options);
+  EXPECT_EQ(method.make_steps().size(), 1u);
+  const Json given = {{"preset", "quip"}, {"quip", {{"greedy_passes", 9}}}};
+  EXPECT_EQ(to_json(method_from_json(given, "method"), true)["steps"].back()["options"]["greedy_passes"], 9);
+}
+
 TEST(Method, RefusesWithTheReason) {
   EXPECT_THAT(refusal(R"("gpqt")"),
               AllOf(HasSubstr("methods[0]: unknown method 'gpqt'"), HasSubstr("did you mean 'gptq'")));

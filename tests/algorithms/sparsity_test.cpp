@@ -162,7 +162,7 @@ TEST(Sparsity, IsRecordedAsItIsInTheEnd) {
   EXPECT_EQ(metrics[8].layer, "model.layers.3");
   // q 16 x 16 of 2 (16 x 16) + 2 (8 x 16) + 3 (24 x 16) weights
   EXPECT_DOUBLE_EQ(metrics[8].value, 256.0 / 1920);
-  add_average_sparsity(metrics);
+  add_model_sparsity(metrics);
   EXPECT_EQ(metrics.back().layer, "model");
   EXPECT_DOUBLE_EQ(metrics.back().value, (0.5 + 256.0 / 1920) / 2);
 }

@@ -166,10 +166,16 @@ TEST(CostModel, OsPlusTriesEveryThresholdOnTheHalvesOfABlock) {
 }
 
 TEST(CostModel, BitsBySensitivityTakeARoundingForEachChoice) {
-  JobShape one = job("rtn");
-  EXPECT_EQ(units(quantize_work(tiny(), 0, 1, {one}), "sensitivity", Kernel::quantize), 0);
-  one.allocation = {.average_bits = 4, .bits = {2, 3, 4}};
-  EXPECT_EQ(units(quantize_work(tiny(), 0, 1, {one}), "sensitivity", Kernel::quantize), 2 * 3 * 7680);
+  JobShape by_weights = job("rtn"), by_outputs = job({{"steps", {"output_sensitivity", "rtn"}}});
+  const UnitWork none = quantize_work(tiny(), 0, 1, {by_weights});
+  by_weights.allocation = by_outputs.allocation = {.average_bits = 4, .bits = {2, 3, 4}};
+  const UnitWork weights = quantize_work(tiny(), 0, 1, {by_weights}),
+                 outputs = quantize_work(tiny(), 4, 64, {by_outputs});
+  EXPECT_EQ(units(none, "sensitivity", Kernel::quantize), 0);
+  for (const UnitWork* unit : {&weights, &outputs})
+    EXPECT_EQ(units(*unit, "sensitivity", Kernel::quantize), 2 * 3 * 7680);
+  EXPECT_EQ(units(weights, "gram", Kernel::gram), 0);
+  EXPECT_EQ(units(outputs, "gram", Kernel::gram), 2 * 2 * 256 * (3 * 32.0 * 32 + 48.0 * 48));
 }
 
 TEST(CostModel, RangesByOutputErrorsReadAGramAndTryEveryCandidate) {

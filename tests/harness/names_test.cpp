@@ -16,8 +16,8 @@ TEST(Names, OfStepsMethodsPresetsFormatsAndFamilies) {
   EXPECT_THAT(
       StepRegistry::get().names(),
       ElementsAre("ada_dim", "awq_clip", "awq_scale", "dgq", "gptq", "hqq", "l2qer", "lqer", "magnitude",
-                  "minmax", "minmax_real", "mse", "os_plus", "owq", "quarot", "quik", "quip", "quip_scale",
-                  "rtn", "shortgpt", "signround", "smooth_quant", "spqr", "wanda"));
+                  "minmax", "minmax_real", "mse", "os_plus", "output_sensitivity", "owq", "quarot", "quik",
+                  "quip", "quip_scale", "rtn", "shortgpt", "signround", "smooth_quant", "spqr", "wanda"));
   EXPECT_THAT(MethodRegistry::get().names(),
               ElementsAre("ada_dim", "awq", "dgq", "gptq", "hqq", "l2qer", "lqer", "magnitude", "os_plus",
                           "owq", "quarot", "quarot+gptq", "quik", "quip", "rtn", "shortgpt", "signround",

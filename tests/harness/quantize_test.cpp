@@ -4,12 +4,17 @@
 
 #include <atomic>
 #include <filesystem>
+#include <map>
 #include <set>
 
 #include "core/error.h"
 #include "harness/block_parts.h"
 #include "harness/scheduler.h"
+#include "harness/spec_fits.h"
+#include "models/dropped_block.h"
+#include "models/kv_cache.h"
 #include "models/overlay.h"
+#include "models/packed_model.h"
 #include "tests/algorithms/team_ranks.h"
 #include "tests/support/random_checkpoint.h"
 
@@ -256,6 +261,7 @@ TEST_F(QuantizeModels, ShortGptDropsABlock) {
   std::map<std::string, std::map<std::string, double>> metrics;
   for (const LayerMetric& m : results[0].metrics) metrics[m.name][m.layer] = m.value;
   EXPECT_NEAR(metrics["sparsity"]["model"], 1.0 / 3, 1e-12);
+  EXPECT_EQ(metrics["dropped_blocks"]["model"], 1);
   int64_t dropped = -1;
   for (int64_t i = 0; i < layers; ++i) {
     const std::string name = "model.layers." + std::to_string(i);
@@ -276,6 +282,37 @@ TEST_F(QuantizeModels, ShortGptDropsABlock) {
   for (int64_t i = 0; i < layers; ++i)
     if (i != dropped) h = whole.block(i).forward(h, whole.context(24));
   EXPECT_TRUE(shorter.hidden(ids).equal(whole.final_norm(h)));
+  for (const Linear* linear : shorter.load_block(dropped).linears())
+    EXPECT_FALSE(linear->weight_OI.defined());
+  EXPECT_DOUBLE_EQ(
+      DecoderModel(checkpoint_, at::kFloat, std::make_shared<const Overlay>(file->all())).average_bits(),
+      32 * 2 / 3.0)
+      << "float32 as stored";
+}
+
+// Whichever block is dropped, the last one too: the cache holds what the others read, packed or not.
+TEST_F(QuantizeModels, ADroppedBlockCostsNothingAndTheCacheKeepsCount) {
+  const at::Tensor ids = at::arange(20).unsqueeze(0);
+  const int64_t all = PackedModel(DecoderModel(checkpoint_, at::kFloat), [&](int64_t i) {
+                        return DecoderModel(checkpoint_, at::kFloat).load_block(i);
+                      }).weight_bytes();
+  for (int64_t dropped = 0; dropped < layers; ++dropped) {
+    auto overlay = std::make_shared<Overlay>();
+    overlay->tensors[dropped_block_name(dropped)] = at::ones({1});
+    const DecoderModel model(checkpoint_, at::kFloat, overlay);
+    const at::Tensor whole = model.hidden(ids);
+    const PackedModel packed(model, [&](int64_t i) { return model.load_block(i); });
+    KvCache cache(layers), of_packed(layers);
+    std::vector<at::Tensor> parts, packed_parts;
+    for (int64_t t = 0; t < ids.size(1); ++t) {
+      parts.push_back(model.hidden(ids.narrow(1, t, 1), &cache));
+      packed_parts.push_back(packed.hidden(ids.narrow(1, t, 1), of_packed));
+    }
+    EXPECT_EQ(cache.length(), 20);
+    EXPECT_LT((at::cat(parts, 1) - whole).abs().max().item<float>(), 2e-5) << dropped;
+    EXPECT_LT((at::cat(packed_parts, 1) - whole).abs().max().item<float>(), 2e-5) << dropped;
+    EXPECT_EQ(packed.weight_bytes(), all / layers * (layers - 1));
+  }
 }
 
 TEST_F(QuantizeModels, AllocationStaysWithinItsAverage) {
@@ -292,10 +329,82 @@ TEST_F(QuantizeModels, AllocationStaysWithinItsAverage) {
     for (const LayerMetric& m : results[0].metrics) named += m.name == "bits";
     EXPECT_EQ(named, 7 * layers);
   }
+  QuantizeJob none = job("rtn");
+  none.spec = quant_spec_from_json({{"weights", {{"group_size", 16}}},
+                                    {"layers", {{{"match", "*"}, {"bits", 8}}}},
+                                    {"allocation", {{"average_bits", 4}, {"bits", {2, 3}}}}},
+                                   "q");
+  EXPECT_NE(run({none})[0].error.find("none is left"), std::string::npos);
   QuantizeJob tight = job("rtn");
   tight.spec = quant_spec_from_json(
       {{"weights", {{"group_size", 16}}}, {"allocation", {{"average_bits", 2.5}, {"bits", {2, 3}}}}}, "q");
   EXPECT_NE(run({tight})[0].error.find("average_bits"), std::string::npos);
+}
+
+// The calibration set decides, before any block is rounded, the same for every rank and beside every other
+// job.
+TEST_F(QuantizeModels, BitsByTheErrorsOfOutputsAreOneChoiceForAnyTeam) {
+  const auto asked = [&](const Json& steps) {
+    QuantizeJob one = job({{"name", "m"}, {"steps", steps}, {"input", "full_precision"}});
+    one.spec = quant_spec_from_json(
+        {{"weights", {{"group_size", 16}}}, {"allocation", {{"average_bits", 4.5}, {"bits", {2, 3, 4, 8}}}}},
+        "q");
+    return one;
+  };
+  const Json by_outputs = {"output_sensitivity", "gptq"};
+  const auto of = [](const QuantizeResult& result, const std::string& name) {
+    std::map<std::string, double> values;
+    for (const LayerMetric& m : result.metrics)
+      if (m.name == name) values[m.layer] = m.value;
+    return values;
+  };
+  const auto outputs = run({asked(by_outputs)})[0], weights = run({asked({"gptq"})})[0];
+  ASSERT_EQ(outputs.error, "");
+  EXPECT_LE(outputs.average_bits, 4.5);
+  EXPECT_GT(outputs.average_bits, 4);
+  EXPECT_EQ(of(outputs, "sensitivity").size(), 7u * layers);
+  EXPECT_NE(of(outputs, "bits"), of(weights, "bits"));
+  // Which method rounds then makes no difference to the choice.
+  const auto nearest =
+      run({asked({"output_sensitivity", "rtn"}), asked({"output_sensitivity", "awq_scale", "rtn"})});
+  for (const QuantizeResult& one : nearest) EXPECT_EQ(of(one, "bits"), of(outputs, "bits"));
+  const QuantizeJob shared = asked(by_outputs);
+  test::run_team(3, [&](const Team& team, int) {
+    for (const auto& one : quantize_models(checkpoint_, {shared}, calibration_, 0, team, 0, [](double) {})) {
+      EXPECT_EQ(one.digest, outputs.digest);
+      EXPECT_EQ(of(one, "sensitivity"), of(outputs, "sensitivity"));
+    }
+  });
+  // The choice has to be the same again after an interruption.
+  const QuantizeJob resumed = asked(by_outputs);
+  EXPECT_THROW(run({resumed},
+                   [](double share) {
+                     if (share > 0.5) throw Interrupted{};
+                   }),
+               Interrupted);
+  EXPECT_EQ(run({resumed})[0].digest, outputs.digest);
+}
+
+TEST(CheckSpecFits, RefusesABitTargetThatCannotBeReachedBeforeAnyWork) {
+  const test::TemporaryFolder folder;
+  const auto checkpoint = Checkpoint::open(test::make_random_checkpoint(folder / "model", Json::object()));
+  const auto error = [&](const Json& value) {
+    try {
+      check_spec_fits(quant_spec_from_json(value, "q"), checkpoint->config(), {"e.yaml", 3, "quantization"},
+                      "m");
+    } catch (const UserError& e) {
+      return std::string(e.what());
+    }
+    return std::string("fits");
+  };
+  Json value = {{"weights", {{"group_size", 16}}}, {"allocation", {{"average_bits", 3}, {"bits", {2, 3}}}}};
+  // 2 bits, and 18 of a scale and a zero point for each 16.
+  EXPECT_NE(error(value).find("3 is below 3.125"), std::string::npos) << error(value);
+  EXPECT_NE(error(value).find("e.yaml"), std::string::npos);
+  value["allocation"]["average_bits"] = 3.125;
+  EXPECT_EQ(error(value), "fits");
+  value["layers"] = {{{"match", "*"}, {"bits", 8}}};
+  EXPECT_NE(error(value).find("none is left"), std::string::npos);
 }
 
 }  // namespace
