@@ -4,10 +4,11 @@
   PEER=<python with lm-eval> bench/task_speed.py --model models.d/smollm2 --data ../shared/data/tasks [--dtype float32] [--documents 100] [TASK ...]
 
 TASK: piqa, arc_easy, hellaswag (the default, with mmlu), winogrande, ..., mmlu (5 shots, `--subjects` of its subjects, all their documents),
-wikitext (lm-eval's rolling windows, 2 pages of --text). Both sides hold the model. Ours: documents read, requests built, scored, metrics. Theirs: loglikelihood() of requests
+wikitext (lm-eval's rolling windows, 2 pages of --text), gsm8k (5 shots, generated; the tests' own 24 problems). Both sides hold the model. Ours: documents read, requests built, scored, metrics. Theirs: loglikelihood() of requests
 that are built already, once for each of --batch-sizes (lm-eval's "auto" finds its largest, on a CPU always the allowed most); the fastest counts. Ours runs before,
 between and after, so that what else the machine did meanwhile shows; processor seconds, of all threads, feel it less. stdout: one JSON object: for each task and dtype seconds, the ratio, the highest resident
-MiB of both sides while scoring (the peer's at its fastest batch size), and the largest difference between log-likelihoods.
+MiB of both sides while scoring (the peer's at its fastest batch size), and the largest difference between log-likelihoods, or how many answers
+are the same text.
 """
 import argparse
 import json
@@ -41,6 +42,9 @@ def local_tasks(a, folder):
         with open(path, "w") as file:
             file.writelines(json.dumps({"page": "".join(page)}) + "\n" for page in pages[1 : 1 + a.pages])
         return [("wikitext", path, 0, "")]
+    if a.tasks == ["gsm8k"]:
+        problems = ROOT + "/tests/evaluators/documents/generation/gsm8k"
+        return [("gsm8k", problems + ".jsonl", 5, problems + "_train.jsonl")]
     return [(t, f"{a.data}/{FILES.get(t, t + '/validation.jsonl')}", 0, "") for t in a.tasks]
 
 
@@ -58,21 +62,27 @@ def peer(a):
             task = load_task(name, documents, fewshot, shots, folder)
             task.build_all_requests(limit=a.documents if a.tasks not in (["mmlu"], ["wikitext"]) else None)
             instances += task.instances
-    rolling = instances[0].request_type == "loglikelihood_rolling"
-    lm = HFLM(pretrained=a.model, dtype=a.dtype, device="cpu", batch_size=1)
+    kind = instances[0].request_type
+    lm = HFLM(pretrained=a.model, dtype=a.dtype, device="cpu", batch_size=1, max_length=2048 if kind == "generate_until" else None)
     for command in map(str.strip, sys.stdin):
         lm.batch_size_per_gpu = int(command)
         forget_peak()
         start, cpu_start = time.perf_counter(), time.process_time()
-        answers = (lm.loglikelihood_rolling if rolling else lm.loglikelihood)(instances, disable_tqdm=True)
+        answers = getattr(lm, kind)(instances, disable_tqdm=True)
         spent = {"seconds": time.perf_counter() - start, "cpu_seconds": time.process_time() - cpu_start}
-        values = list(answers) if rolling else [value for value, _ in answers]
+        values = [value for value, _ in answers] if kind == "loglikelihood" else list(answers)
         print(json.dumps(spent | {"requests": len(instances), "peak_mib": peak_mib(), "values": values}), flush=True)
 
 
 def difference(ours, theirs):
     """The largest, where both sides have a value a request (equal requests of a document are one of ours; pages are several)."""
     return max(abs(x - y) for x, y in zip(ours, theirs)) if len(ours) == len(theirs) else None
+
+
+def compared(ours, theirs):
+    if ours["texts"]:
+        return {"same_answers": sum(x == y for x, y in zip(ours["texts"], theirs)), "answers": len(theirs)}
+    return {"largest_difference": difference(ours["values"], theirs)}
 
 
 def measure(a, python, task, dtype):
@@ -91,7 +101,7 @@ def measure(a, python, task, dtype):
             rounds.append(ours.ask("score"))
             print(f"{task} {dtype}: batch size {size}: lm-eval {answers[size]['seconds']:.2f} s, ours {rounds[-1]['seconds']:.2f} s, load {os.getloadavg()[0]:.1f}",
                   file=sys.stderr)  # fmt: skip
-        values = ours.ask("values")["values"]
+        values = ours.ask("values")
         best = min(answers, key=lambda size: answers[size]["seconds"])
         seconds, cpu = (statistics.median(r[key] for r in rounds[1:]) for key in ("seconds", "cpu_seconds"))
         count = answers[best]["requests"]
@@ -101,7 +111,7 @@ def measure(a, python, task, dtype):
                 **{key: {"ours": [r[key] for r in rounds], "theirs": {size: answer[key] for size, answer in answers.items()}} for key in ("seconds", "cpu_seconds")},
                 "peak_mib": {"ours": max(r["peak_mib"] for r in rounds), "theirs": answers[best]["peak_mib"]}, "best_batch_size": best,
                 "ours": {key: rounds[-1][key] for key in ("prepared", "batches", "tokens", "metrics")},
-                "largest_difference": difference(values, answers[best]["values"]), "load": os.getloadavg()[0]}  # fmt: skip
+                **compared(values, answers[best]["values"]), "load": os.getloadavg()[0]}  # fmt: skip
 
 
 def main():

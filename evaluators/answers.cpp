@@ -28,6 +28,36 @@ std::vector<int32_t> end_ids(const Json& config) {
   return ids;
 }
 
+double repetition_penalty(const Json& generation, const std::string& dir) {
+  const auto found = generation.is_object() ? generation.find("repetition_penalty") : generation.end();
+  if (found == generation.end() || found->is_null()) return 1;
+  if (!found->is_number() || !(found->get<double>() > 0))
+    throw UserError(Where{dir + "/generation_config.json", 0, "repetition_penalty"},
+                    "a number above 0 is needed");
+  return *found;
+}
+
+// What else transformers would apply to greedy answers, and is not applied here.
+void warn_of_others(const Json& generation, const std::string& task) {
+  if (!generation.is_object()) return;
+  const std::pair<const char*, Json> neutral[] = {{"no_repeat_ngram_size", 0},
+                                                  {"encoder_repetition_penalty", 1},
+                                                  {"min_length", 0},
+                                                  {"min_new_tokens", 0},
+                                                  {"num_beams", 1},
+                                                  {"bad_words_ids", nullptr},
+                                                  {"suppress_tokens", nullptr},
+                                                  {"begin_suppress_tokens", nullptr},
+                                                  {"forced_bos_token_id", nullptr},
+                                                  {"forced_eos_token_id", nullptr},
+                                                  {"sequence_bias", nullptr},
+                                                  {"penalty_alpha", nullptr}};
+  for (const auto& [name, value] : neutral)
+    if (const auto found = generation.find(name);
+        found != generation.end() && !found->is_null() && *found != value)
+      log_warning(task + ": the " + name + " of generation_config.json is not applied");
+}
+
 }  // namespace
 
 Answers::Answers(const TaskInput& input, std::vector<std::string> stops, int64_t usual_most)
@@ -48,9 +78,8 @@ Answers::Answers(const TaskInput& input, std::vector<std::string> stops, int64_t
   }
   const Json generation = read_part(input.model_dir, "generation_config.json");
   end_ids_ = end_ids(generation.is_null() ? read_part(input.model_dir, "config.json") : generation);
-  if (generation.is_object() && generation.value("repetition_penalty", Json(1.0)) != 1.0)
-    log_warning(input.spec.task +
-                ": answers are greedy; the repetition_penalty of generation_config.json is not applied");
+  repetition_penalty_ = repetition_penalty(generation, input.model_dir);
+  warn_of_others(generation, input.spec.task);
 }
 
 bool Answers::ended(std::span<const int32_t> generated) const {
@@ -62,7 +91,8 @@ bool Answers::ended(std::span<const int32_t> generated) const {
 }
 
 Generation Answers::generation() const {
-  return {most_tokens_, [copy = *this](std::span<const int32_t> generated) { return copy.ended(generated); }};
+  return {most_tokens_, [copy = *this](std::span<const int32_t> generated) { return copy.ended(generated); },
+          repetition_penalty_};
 }
 
 std::string Answers::text(const std::vector<int32_t>& generated) const {

@@ -3,7 +3,8 @@
 // - an answer ends with a token of eos_token_id (of generation_config.json, else of config.json), or once a
 //   stop string stands in the text of its last tokens, two more than the stop string has; the EOS token's
 //   text is one of them;
-// - its text, without special tokens, is cut before the first occurrence of each stop string.
+// - its text, without special tokens, is cut before the first occurrence of each stop string;
+// - a repetition_penalty of generation_config.json is applied, which transformers reads for itself.
 #pragma once
 
 #include <cstdint>
@@ -38,6 +39,7 @@ class Answers {
   std::vector<Stop> stops_;
   std::vector<int32_t> end_ids_;
   int64_t most_tokens_, longest_context_;
+  double repetition_penalty_ = 1;
 };
 
 // A task whose documents are prompts that the model continues.

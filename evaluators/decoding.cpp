@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <set>
 
 #include "core/error.h"
 #include "models/kernels.h"
@@ -16,6 +17,20 @@ namespace {
 constexpr int64_t least_requests = 8, most_requests = 32, usual_batches = 16;
 constexpr int64_t most_sequences = 32;
 constexpr int64_t most_cached_tokens = 16384;
+
+// The logits [R, V] of sequences whose ids are `seen`, as transformers' RepetitionPenaltyLogitsProcessor
+// changes them: in float32, each id once however often it was seen.
+at::Tensor with_repetition_penalty(const at::Tensor& logits_RV, const std::vector<std::vector<int64_t>>& seen,
+                                   double penalty) {
+  at::Tensor changed_RV = logits_RV.to(at::kFloat, /*non_blocking=*/false, /*copy=*/true);
+  for (size_t r = 0; r < seen.size(); ++r) {
+    at::Tensor row_V = changed_RV[static_cast<int64_t>(r)];
+    const at::Tensor ids_N = at::tensor(seen[r]).to(row_V.device());
+    const at::Tensor value_N = row_V.index_select(0, ids_N);
+    row_V.index_copy_(0, ids_N, at::where(value_N < 0, value_N * penalty, value_N / penalty));
+  }
+  return changed_RV;
+}
 
 // The most ids that are read of a request and its answer. (The last id is never read.)
 int64_t longest(const Request& request, const std::optional<Generation>& generation) {
@@ -47,8 +62,7 @@ class Decoding {
       std::vector<int32_t> ids;
       for (const Sequence& sequence : running_) ids.push_back(next_id(sequence));
       take(decoder_.step(ids), 0);
-      if (share)
-        share(static_cast<double>(begun_ - running_.size()) / static_cast<double>(scores_.size()));
+      if (share) share(static_cast<double>(begun_ - running_.size()) / static_cast<double>(scores_.size()));
     }
     return std::move(scores_);
   }
@@ -77,7 +91,9 @@ class Decoding {
     const std::vector<int32_t>& ids = sequence.request->ids;
     const auto known = static_cast<int64_t>(ids.size());
     const int64_t read = generation_ ? known : std::max<int64_t>(1, known - 1 - sequence.request->decode);
-    const at::Tensor hidden_TD = decoder_.add(std::span(ids).first(static_cast<size_t>(read)), most + 1);
+    // Of an answer the state after the last id alone is needed: a beginning may be another sequence's.
+    const at::Tensor hidden_TD =
+        decoder_.add(std::span(ids).first(static_cast<size_t>(read)), most + 1, generation_.has_value());
     sequence.next = static_cast<size_t>(read);
     if (!generation_ && sequence.request->from < read) {
       std::vector<int64_t> rows(static_cast<size_t>(read - sequence.request->from));
@@ -91,7 +107,7 @@ class Decoding {
       }
     }
     running_.push_back(std::move(sequence));
-    take(hidden_TD.narrow(0, read - 1, 1), running_.size() - 1);
+    take(hidden_TD.narrow(0, hidden_TD.size(0) - 1, 1), running_.size() - 1);
   }
 
   // The states after what sequences from `first` on have read: their next ids, scored or chosen.
@@ -99,7 +115,9 @@ class Decoding {
     const at::Tensor logits_RV = decoder_.logits(hidden_RD);
     at::Tensor target_R;
     if (generation_) {
-      target_R = logits_RV.argmax(-1);
+      const double penalty = generation_->repetition_penalty;
+      target_R =
+          (penalty == 1 ? logits_RV : with_repetition_penalty(logits_RV, seen(first), penalty)).argmax(-1);
     } else {
       std::vector<int64_t> targets;
       for (size_t r = first; r < running_.size(); ++r)
@@ -120,6 +138,18 @@ class Decoding {
       running_.erase(running_.begin() + static_cast<std::ptrdiff_t>(r));
       decoder_.remove(r);
     }
+  }
+
+  // The ids of the sequences from `first` on, each once: of the request and of the answer so far.
+  std::vector<std::vector<int64_t>> seen(size_t first) const {
+    std::vector<std::vector<int64_t>> result;
+    for (size_t r = first; r < running_.size(); ++r) {
+      const std::vector<int32_t>&asked = running_[r].request->ids, &answer = running_[r].score.generated;
+      std::set<int64_t> ids(asked.begin(), asked.end());
+      ids.insert(answer.begin(), answer.end());
+      result.emplace_back(ids.begin(), ids.end());
+    }
+    return result;
   }
 
   // Whether the sequence goes on behind this id.

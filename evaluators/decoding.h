@@ -1,7 +1,8 @@
 // Decoding: requests that go through the KV cache one token at a time: greedy answers (Task::generation), and
 // windows that are scored as a model decodes (Request::decode). Batches are a function of the request list
 // alone. Inside one, up to 32 sequences run at a time (models/step_decoder.h); when one ends, the next
-// begins. Each context is read in a pass of its own. In float32, where tiles serve, an answer and its
+// begins. Each context is read in a pass of its own, without the beginning that it shares
+// with one under way (models/step_decoder.h). In float32, where tiles serve, an answer and its
 // log-likelihood are the same bits in any batch; elsewhere equal bits come again from an equal request list.
 #pragma once
 
@@ -24,7 +25,8 @@ std::vector<Batch> plan_decoding(const std::vector<Request>& requests,
                                  const std::optional<Generation>& generation);
 
 // scores[i] for batch.requests[i]. With `generation`: Score::generated is the greedy answer, the first of
-// equal logits, until generation.ended or generation.most_tokens. Without: as score_batch, but the last
+// equal logits after the repetition penalty, until generation.ended or generation.most_tokens;
+// Score::log_likelihood is by the model's own logits. Without: as score_batch, but the last
 // request.decode ids that are read go one at a time (one id at least goes before them). Caches of 16384
 // tokens at most are there at a time, or one sequence's.
 // `share` is told the part of the requests that are done, with every step.

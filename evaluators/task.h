@@ -28,6 +28,9 @@ struct Request {
 struct Generation {
   int64_t most_tokens = 0;                                        // of an answer; 1 or more
   std::function<bool(std::span<const int32_t> generated)> ended;  // after each id, which is kept
+  // Divides what is positive, and multiplies what is negative, of the logits of ids that stand in the request
+  // or its answer; 1: none.
+  double repetition_penalty = 1;
 };
 struct Score {
   double log_likelihood = 0;  // natural log, summed over ids[from..] in order, float64
@@ -65,6 +68,8 @@ struct EvaluationSpec {
   std::string protocol = "windows";
   int64_t window = 2048, stride = 0 /* 0: window */, windows = 0 /* most windows; 0: all */;
   int64_t decode = 0;  // of each window, read one at a time through the KV cache
+  // layer_analysis: linears whose columns are kept one by one, by name or its last part
+  std::vector<std::string> columns{};
 };
 
 struct TaskInput {
@@ -99,7 +104,9 @@ struct TaskEntry {
   std::string main_metric;  // what a table shows by default: perplexity, acc, word_perplexity
   bool lower_is_better = false;
   bool is_text = false;                 // reads a text file instead of JSON lines
+  bool reads_windows = true;            // of that text: protocol, window, stride, windows, decode
   bool against_full_precision = false;  // scores need the unquantized model too
+  bool looks_inside = false;            // an InsideTask (evaluators/inside_task.h)
   int64_t shots = 0;                    // where the evaluation says nothing of them
   bool generates = false;               // reads max_tokens
   std::function<std::unique_ptr<Task>(const TaskInput&)> make;

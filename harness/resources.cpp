@@ -24,7 +24,8 @@ Json to_json(const EvaluationSpec& s) {
           {"window", s.window},
           {"stride", s.stride},
           {"windows", s.windows},
-          {"decode", s.decode}};
+          {"decode", s.decode},
+          {"columns", s.columns}};
 }
 
 EvaluationSpec evaluation_from_json(const Json& v) {
@@ -42,6 +43,7 @@ EvaluationSpec evaluation_from_json(const Json& v) {
   s.stride = v.at("stride");
   s.windows = v.at("windows");
   s.decode = v.at("decode");
+  s.columns = v.at("columns").get<std::vector<std::string>>();
   return s;
 }
 
@@ -67,6 +69,16 @@ std::string with_ends(const std::string& digest, const std::string& dir) {
   const std::string path = dir + "/generation_config.json";
   std::error_code error;
   return sha256(digest + "\n" + (std::filesystem::exists(path, error) ? read_text(path) : ""));
+}
+
+// All requests as one batch.
+Batch whole(const std::vector<Request>& requests) {
+  Batch batch;
+  for (size_t i = 0; i < requests.size(); ++i) {
+    batch.requests.push_back(static_cast<int64_t>(i));
+    batch.tokens += static_cast<int64_t>(requests[i].ids.size());
+  }
+  return batch;
 }
 
 }  // namespace
@@ -119,10 +131,17 @@ std::shared_ptr<const PreparedEvaluation> Resources::evaluation(const std::strin
     prepared->requests = prepared->task->requests();
     prepared->generation = prepared->task->generation();
     prepared->decodes = decodes(prepared->requests, prepared->generation);
-    prepared->batches = prepared->decodes ? plan_decoding(prepared->requests, prepared->generation)
-                                          : plan_batches(prepared->requests);
+    prepared->inside = dynamic_cast<const InsideTask*>(prepared->task.get());
+    prepared->batches = prepared->inside    ? std::vector{whole(prepared->requests)}
+                        : prepared->decodes ? plan_decoding(prepared->requests, prepared->generation)
+                                            : plan_batches(prepared->requests);
     prepared->digest = prepared->task->token_digest();
-    if (prepared->generation) prepared->digest = with_ends(prepared->digest, dir);
+    if (prepared->generation) {
+      prepared->digest = with_ends(prepared->digest, dir);
+      // Results of a version that did not apply it are others.
+      if (prepared->generation->repetition_penalty != 1)
+        prepared->digest = sha256(prepared->digest + "\nrepetition_penalty");
+    }
     for (const Request& request : prepared->requests)
       prepared->tokens += static_cast<int64_t>(request.ids.size());
     slot = std::move(prepared);

@@ -9,12 +9,68 @@
 #include "models/rope.h"
 
 namespace ptq {
-at::Tensor StepDecoder::add(std::span<const int32_t> ids, int64_t longest) {
+namespace {
+
+// A cache of fewer shared tokens is not worth its copy.
+constexpr int64_t least_shared = 32;
+
+// Whether all that a token leaves in the cache is a function of the tokens up to it.
+bool rounds_nothing(const DecoderModel& model) {
+  for (int64_t i = 0; i < model.config().layers; ++i) {
+    const DecoderBlock& block = model.block(i);
+    if (block.kv_cache.quantized()) return false;
+    for (const auto& quantizer : block.input_quantizers)
+      if (quantizer) return false;
+  }
+  return true;
+}
+
+// Appends the first `tokens` of `from`.
+void copy_beginning(const ModelConfig& config, KvCache& from, int64_t tokens, at::ScalarType dtype,
+                    const at::Device& device, KvCache& to) {
+  const at::Tensor none =
+      at::empty({1, 0, config.kv_heads, config.head_dim}, at::device(device).dtype(dtype));
+  for (int64_t layer = 0; layer < config.layers; ++layer) {
+    const auto [k_1SKE, v_1SKE] = from.append(layer, none, none);
+    to.append(layer, k_1SKE.narrow(1, 0, tokens), v_1SKE.narrow(1, 0, tokens));
+  }
+}
+
+}  // namespace
+
+int64_t StepDecoder::shared_tokens(std::span<const int32_t> ids, size_t other) const {
+  const std::vector<int32_t>& theirs = read_[other];
+  const auto common = static_cast<int64_t>(std::ranges::mismatch(ids, theirs).in1 - ids.begin());
+  // What is left to read fills a tile, so that its bits are those of a whole pass.
+  const int64_t shared = std::min(common, static_cast<int64_t>(ids.size()) - least_tile_rows);
+  if (shared < least_shared) return 0;
+  // A long sequence may have another table of rotations.
+  const auto rows = [&](size_t length) {
+    return model_.context(static_cast<int64_t>(length)).rope->cos_PF.narrow(0, 0, shared);
+  };
+  const at::Tensor own = rows(ids.size());
+  return at::equal(own, rows(theirs.size())) ? shared : 0;
+}
+
+at::Tensor StepDecoder::add(std::span<const int32_t> ids, int64_t longest, bool share) {
   const c10::NoGradGuard no_grad;
   PTQ_CHECK(!ids.empty(), "nothing to read");
   const at::Tensor ids_T = at::tensor(at::ArrayRef<int32_t>(ids.data(), ids.size())).to(device_, at::kLong);
-  caches_.push_back(std::make_unique<KvCache>(model_.config().layers, std::max(longest, ids_T.size(0))));
-  return model_.hidden(ids_T.unsqueeze(0), caches_.back().get())[0];
+  auto cache = std::make_unique<KvCache>(model_.config().layers, std::max(longest, ids_T.size(0)));
+  int64_t shared = 0;
+  if (share && !caches_.empty() && rounds_nothing(model_)) {
+    size_t from = 0;
+    for (size_t other = 0; other < caches_.size(); ++other)
+      if (const int64_t tokens = shared_tokens(ids, other); tokens > shared) {
+        shared = tokens;
+        from = other;
+      }
+    if (shared > 0)
+      copy_beginning(model_.config(), *caches_[from], shared, model_.compute_dtype(), device_, *cache);
+  }
+  caches_.push_back(std::move(cache));
+  read_.emplace_back(ids.begin(), ids.end());
+  return model_.hidden(ids_T.narrow(0, shared, ids_T.size(0) - shared).unsqueeze(0), caches_.back().get())[0];
 }
 
 // Row r of the table is the next position of sequence r; those of filling do not matter.
@@ -53,6 +109,7 @@ at::Tensor StepDecoder::step(std::span<const int32_t> next_ids) {
 
 void StepDecoder::remove(size_t sequence) {
   caches_.erase(caches_.begin() + static_cast<std::ptrdiff_t>(sequence));
+  read_.erase(read_.begin() + static_cast<std::ptrdiff_t>(sequence));
 }
 
 at::Tensor StepDecoder::logits(const at::Tensor& hidden_RD) const {

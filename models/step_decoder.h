@@ -23,8 +23,11 @@ class StepDecoder {
       : model_(model), device_(device) {}
 
   // A further sequence, after the others: reads ids (at least one) in one pass. Hidden states after the final
-  // norm, [T, D]. longest: tokens that it may come to, for which its cache is made.
-  at::Tensor add(std::span<const int32_t> ids, int64_t longest);
+  // norm, [T, D]. longest: tokens that it may come to, for which its cache is made. share: a beginning that
+  // it has in common with another sequence is taken from that one's cache, its states are not in the result
+  // (the last 32 ids' are); only where a token's keys and values depend on nothing behind it: where the model
+  // does not round while it runs and both lengths have the same RoPE.
+  at::Tensor add(std::span<const int32_t> ids, int64_t longest, bool share = false);
   // Sequence r reads next_ids[r]; one for each. Hidden states after the final norm, [R, D].
   at::Tensor step(std::span<const int32_t> next_ids);
   void remove(size_t sequence);  // those after it move up
@@ -35,10 +38,13 @@ class StepDecoder {
 
  private:
   ForwardContext context_of_rows(int64_t rows) const;
+  // How many of the ids' first keys and values sequence `other` has.
+  int64_t shared_tokens(std::span<const int32_t> ids, size_t other) const;
 
   const DecoderModel& model_;
   at::Device device_;
   std::vector<std::unique_ptr<KvCache>> caches_;
+  std::vector<std::vector<int32_t>> read_;  // [sequence] what add() read
 };
 
 }  // namespace ptq

@@ -35,8 +35,13 @@ class Recorder:
 
 def least_gap(model, context, whole):
     with torch.no_grad():
-        logits = model.model(torch.tensor([whole])).logits[0, len(context) - 1:len(whole) - 1]
-    top = logits.float().topk(2).values
+        logits = model.model(torch.tensor([whole])).logits[0, len(context) - 1:len(whole) - 1].float()
+    penalty = model.model.generation_config.repetition_penalty
+    if penalty not in (None, 1.0):
+        for row in range(len(logits)):
+            seen = torch.tensor(sorted(set(whole[:len(context) + row])))
+            logits[row, seen] = torch.where(logits[row, seen] < 0, logits[row, seen] * penalty, logits[row, seen] / penalty)
+    top = logits.topk(2).values
     return round(float((top[:, 0] - top[:, 1]).min()), 6)
 
 
@@ -89,6 +94,8 @@ def main():
     stories = HFLM(pretrained=folder, dtype="float32", device="cpu", batch_size=1)
     for shots in (0, 2):
         cases.append(build_case("gsm8k.jsonl", "gsm8k_train.jsonl", None, stories.max_length, shots, stories, keep=0) | {"tokenizer": "stories260K"})
+    stories.model.generation_config.repetition_penalty = 1.3  # as if generation_config.json said so
+    cases.append(build_case("gsm8k.jsonl", "gsm8k_train.jsonl", None, stories.max_length, 1, stories, keep=0) | {"tokenizer": "stories260K", "repetition_penalty": 1.3})
     if arguments.smollm2:
         model = HFLM(pretrained=arguments.smollm2, dtype="float32", device="cpu", batch_size=1, max_length=2048)
         for shots, chat in ((5, ""), (1, "chatml_smollm2")):

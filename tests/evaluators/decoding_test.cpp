@@ -7,9 +7,12 @@
 #include <numeric>
 
 #include "core/rng.h"
+#include "datasets/text.h"
 #include "evaluators/answers.h"
 #include "models/attention_tiles.h"
 #include "tests/support/paths.h"
+#include "tests/support/random_checkpoint.h"
+#include "tests/support/temporary_folder.h"
 
 namespace ptq {
 namespace {
@@ -123,6 +126,80 @@ TEST(DecodeBatch, AnswersHaveTheSameBitsInAnyBatch) {
   }
 }
 
+// Ids of the prompt and of the answer are made less likely, each once; the first answers differ from plain
+// ones.
+TEST(DecodeBatch, RepeatedIdsArePenalized) {
+  const DecoderModel model = tiny();
+  const auto requests = prompts({7, 40, 12, 3}, model.config().vocab_size);
+  Generation generation{12, [](auto) { return false; }};
+  const auto plain = decoded(model, requests, plan_decoding(requests, generation), generation);
+  generation.repetition_penalty = 1.5;
+  const auto scores = decoded(model, requests, plan_decoding(requests, generation), generation);
+  size_t different = 0;
+  for (size_t i = 0; i < requests.size(); ++i) {
+    std::vector<int32_t> ids = requests[i].ids;
+    double log_likelihood = 0;
+    for (const int32_t id : scores[i].generated) {
+      const at::Tensor x = model.hidden(at::tensor(ids, at::kInt).to(at::kLong).unsqueeze(0));
+      const at::Tensor logits = model.head(x)[0][static_cast<int64_t>(ids.size()) - 1];
+      log_likelihood += at::log_softmax(logits, 0)[id].item<double>();
+      at::Tensor changed = logits.clone();
+      for (const int32_t seen : ids) {
+        const double logit = logits[seen].item<double>();
+        changed[seen] = logit < 0 ? logit * 1.5 : logit / 1.5;
+      }
+      EXPECT_EQ(changed.argmax().item<int64_t>(), id);
+      ids.push_back(id);
+    }
+    EXPECT_EQ(scores[i].generated.size(), 12u);
+    EXPECT_NEAR(scores[i].log_likelihood, log_likelihood, 1e-4);  // the model's own
+    different += scores[i].generated != plain[i].generated;
+  }
+  EXPECT_GT(different, 0u);
+}
+
+// Prompts with a common beginning of 70 ids, among them one that is another's beginning.
+std::vector<Request> with_shared_beginnings(int64_t vocabulary) {
+  auto requests = prompts({70, 90, 130, 110, 71}, vocabulary);
+  for (size_t i = 1; i < requests.size(); ++i)
+    std::copy(requests[0].ids.begin(), requests[0].ids.end(), requests[i].ids.begin());
+  std::copy(requests[2].ids.begin(), requests[2].ids.begin() + 90, requests[1].ids.begin());
+  return requests;
+}
+
+TEST(DecodeBatch, SharedBeginningsChangeNoAnswer) {
+  for (const char* name : {"llama_gqa_tied", "mistral_window"}) {
+    const DecoderModel model = tiny(name);
+    const auto requests = with_shared_beginnings(model.config().vocab_size);
+    const Generation generation{8, [](auto) { return false; }};
+    std::vector<Batch> alone;
+    for (int64_t i = 0; i < 5; ++i) alone.push_back({{i}, 0});
+    const auto together = decoded(model, requests, {{{2, 3, 1, 4, 0}, 0}}, generation);
+    const auto apart = decoded(model, requests, alone, generation);
+    for (size_t i = 0; i < requests.size(); ++i) {
+      EXPECT_EQ(together[i].generated, apart[i].generated) << name << " " << i;
+      EXPECT_NEAR(together[i].log_likelihood, apart[i].log_likelihood, 1e-4) << name << " " << i;
+    }
+  }
+}
+
+TEST(DecodeBatch, SharedBeginningsChangeNoBitWhereTilesServe) {
+  const std::string dir = test::project_path("models.d/smollm2");
+  PTQ_NEEDS_FILE(dir);
+  const DecoderModel model(Checkpoint::open(dir), at::kFloat);
+  if (!attention_tiles_serve(at::kFloat, model.config().head_dim)) GTEST_SKIP() << "tiles do not serve here";
+  const auto requests = with_shared_beginnings(model.config().vocab_size);
+  const Generation generation{4, [](auto) { return false; }};
+  std::vector<Batch> alone;
+  for (int64_t i = 0; i < 5; ++i) alone.push_back({{i}, 0});
+  const auto together = decoded(model, requests, {{{2, 3, 1, 4, 0}, 0}}, generation);
+  const auto apart = decoded(model, requests, alone, generation);
+  for (size_t i = 0; i < requests.size(); ++i) {
+    EXPECT_EQ(together[i].generated, apart[i].generated);
+    EXPECT_EQ(together[i].log_likelihood, apart[i].log_likelihood);
+  }
+}
+
 class Gsm8k : public ::testing::TestWithParam<std::string> {
  protected:
   static std::string document(const std::string& name) {
@@ -140,7 +217,17 @@ class Gsm8k : public ::testing::TestWithParam<std::string> {
     spec.fewshot_path = document(golden["fewshot"]);
     spec.shots = golden["shots"];
     spec.chat_template = golden["chat_template"] == "" ? "" : "auto";
-    return TaskRegistry::get().find("gsm8k")->make({spec, tokenizer, golden["max_positions"], dir()});
+    std::string model_dir = dir();
+    const test::TemporaryFolder other;
+    if (golden.contains("repetition_penalty")) {  // the same checkpoint with another generation_config.json
+      model_dir = other.path();
+      test::write_text(model_dir + "/config.json", read_text(dir() + "/config.json"));
+      test::write_text(model_dir + "/generation_config.json",
+                       Json{{"repetition_penalty", golden["repetition_penalty"]},
+                            {"eos_token_id", read_json_file(dir() + "/config.json")["eos_token_id"]}}
+                           .dump());
+    }
+    return TaskRegistry::get().find("gsm8k")->make({spec, tokenizer, golden["max_positions"], model_dir});
   }
 };
 
