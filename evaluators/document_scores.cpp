@@ -61,7 +61,11 @@ bool is_accuracy(const std::string& metric) {
 }
 
 bool lower_is_better(const std::string& metric) {
-  return aggregate_of(metric) != Aggregate::mean || metric == "kl";
+  if (aggregate_of(metric) != Aggregate::mean) return true;
+  for (const char* name : {"kl", "test_unseen", "relative_error", "block_relative_error", "column_error",
+                           "weight_kurtosis", "input_kurtosis"})
+    if (metric.starts_with(name)) return true;
+  return false;
 }
 
 double aggregated(Aggregate aggregate, double values, double weights) {

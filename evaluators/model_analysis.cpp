@@ -9,6 +9,7 @@
 
 #include "core/error.h"
 #include "models/dropped_block.h"
+#include "quant/activation.h"
 
 namespace ptq {
 
@@ -76,11 +77,14 @@ struct Collected {
   Similarity output;
 };
 
-// A forward pass of one sequence; visit(linear, x_TI) for each linear.
+// A forward pass of one sequence; visit(linear, x, rounded) for each linear: its input before and after the
+// model rounds it.
 at::Tensor run(DecoderBlock& block, const at::Tensor& h_1TD, ForwardContext context,
-               const std::function<void(const Linear&, const at::Tensor&)>& visit) {
+               const std::function<void(const Linear&, const at::Tensor&, const at::Tensor&)>& visit) {
   context.on_subset_input = [&](SubsetKind kind, const at::Tensor& x_BTI) {
-    for (const Linear* linear : block.subset(kind)) visit(*linear, x_BTI);
+    const auto& quantizer = block.input_quantizers[static_cast<size_t>(kind)];
+    const at::Tensor rounded_BTI = quantizer ? (*quantizer)(x_BTI) : x_BTI;
+    for (const Linear* linear : block.subset(kind)) visit(*linear, x_BTI, rounded_BTI);
   };
   return block.forward(h_1TD, context);
 }
@@ -112,16 +116,17 @@ std::vector<BlockAnalysis> analyze_model(const DecoderModel& full, const Decoder
     Similarity output;
     for (size_t n = 0; n < h_full.size(); ++n) {
       std::map<std::string, at::Tensor> outputs;
-      h_full[n] = run(block, h_full[n], full.context(tokens), [&](const Linear& linear, const at::Tensor& x) {
-        collected[linear.name].input.add(x);
-        if (quantized) outputs[linear.name] = linear.forward(x);
-      });
+      h_full[n] = run(block, h_full[n], full.context(tokens),
+                      [&](const Linear& linear, const at::Tensor& x, const at::Tensor& rounded) {
+                        collected[linear.name].input.add(x);
+                        if (quantized) outputs[linear.name] = linear.forward(rounded);
+                      });
       if (!quantized) continue;
       h_quantized[n] = run(*other, h_quantized[n], quantized->context(tokens),
-                           [&](const Linear& linear, const at::Tensor& x) {
+                           [&](const Linear& linear, const at::Tensor& x, const at::Tensor& rounded) {
                              Collected& c = collected[linear.name];
                              c.quantized_input.add(x);
-                             c.output.add(outputs.at(linear.name), linear.forward(x));
+                             c.output.add(outputs.at(linear.name), linear.forward(rounded));
                            });
       output.add(h_full[n], h_quantized[n]);
       if (share)

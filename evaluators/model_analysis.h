@@ -7,7 +7,8 @@
 //   relative error  ||Y' - Y|| / ||Y|| over all sequences; of linears' and blocks' outputs
 //   column error    ||W'_:j - W_:j|| / ||W_:j|| of column j of a linear's weight (figure 5)
 //
-// Each model runs on its own stream: errors of earlier blocks are in later ones' inputs. Float64 sums; the
+// Each model runs on its own stream: errors of earlier blocks are in later ones' inputs. Inputs are looked at
+// before the model rounds them, outputs are of what it reads. Float64 sums; the
 // bits depend on the number of threads only as the forward pass does.
 #pragma once
 
@@ -65,8 +66,8 @@ struct BlockAnalysis {
   std::vector<LinearAnalysis> linears;    // q k v o gate up down
 };
 
-// ids_NT: sequences of one length, at least one. quantized nullptr: kurtosis of `full` alone. Both float32,
-// of one architecture. Memory: one block of each, and two states a sequence.
+// ids_NT: sequences of one length, at least one. quantized nullptr: kurtosis of `full` alone. Both of
+// one architecture and compute dtype. Memory: one block of each, and two states a sequence.
 std::vector<BlockAnalysis> analyze_model(const DecoderModel& full, const DecoderModel* quantized, bool scaled,
                                          const std::vector<std::vector<int32_t>>& ids_NT,
                                          const std::function<void(double)>& share = {});

@@ -15,6 +15,7 @@
 #include "evaluators/token_distribution.h"
 #include "harness/commands.h"
 #include "harness/experiment.h"
+#include "harness/planner.h"
 #include "harness/resources.h"
 #include "harness/run.h"
 #include "models/overlay.h"
@@ -110,8 +111,7 @@ Analyzed find_cell(const std::string& database, const std::string& key) {
   result.overlay = (std::filesystem::path(artifacts_folder(database)) / quantization->artifact).string();
   if (!std::filesystem::exists(result.overlay))
     throw UserError({result.overlay, 0, ""}, "is not there any more: the cell's quantized model was removed");
-  for (const Json& step : row.cell["method"]["steps"])
-    if (StepRegistry::get().find(step["step"])->kind == StepKind::transform) result.scaled = true;
+  result.scaled = scales_weights(row.cell["method"]);
   return result;
 }
 

@@ -152,6 +152,12 @@ int compare(const Verification& v) {
   });
   if (other) differs("document scores", std::to_string(v.stored.documents.size()), "others");
   else std::cout << "document scores: " << v.stored.documents.size() << " equal\n";
+  const auto same_value = [](const LayerMetricRow& a, const LayerMetricRow& b) {
+    return a.layer == b.layer && a.name == b.name && a.step == b.step && same_bits(a.value, b.value);
+  };
+  if (!std::ranges::equal(v.stored.layers, again->layers, same_value))
+    differs("layer metrics", std::to_string(v.stored.layers.size()), "others");
+  else if (!v.stored.layers.empty()) std::cout << "layer metrics: " << v.stored.layers.size() << " equal\n";
   std::cout << "cell " << v.key.substr(0, 12) << (same ? " verified: every bit is the same" : " DIFFERS")
             << "\n";
   return same ? success : cells_failed;

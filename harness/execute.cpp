@@ -88,6 +88,24 @@ void agree_with_itself(const PreparedEvaluation& evaluation, size_t begin, size_
     }
 }
 
+// What an evaluation finds inside the model. (On the processor, wherever the rank computes.)
+std::string look(Resources& resources, const Json& unit, const PreparedEvaluation& evaluation,
+                 const DecoderModel& model, const Heartbeat& heartbeat) {
+  const std::string dir = unit["dir"];
+  const Json& asked = unit["calibration"];
+  std::optional<DecoderModel> full;
+  if (unit["artifact"] != "")
+    full.emplace(resources.checkpoint(dir), model.compute_dtype(), std::shared_ptr<const Overlay>());
+  std::shared_ptr<const CalibrationSet> calibration;
+  if (!asked.is_null()) calibration = resources.calibration(dir, asked);
+  return canonical(
+      to_json(evaluation.inside->look({.model = model,
+                                       .full_precision = full ? &*full : nullptr,
+                                       .scaled = unit["scaled"],
+                                       .calibration_NT = calibration ? &calibration->ids_NT : nullptr,
+                                       .share = heartbeat})));
+}
+
 std::string score(Resources& resources, const Json& unit, const Heartbeat& heartbeat) {
   const std::string dir = unit["dir"], artifact = unit["artifact"];
   const auto evaluation = resources.evaluation(dir, evaluation_from_json(unit["evaluation"]));
@@ -98,6 +116,7 @@ std::string score(Resources& resources, const Json& unit, const Heartbeat& heart
   const at::ScalarType dtype = unit["dtype"] == "bfloat16" ? at::kBFloat16 : at::kFloat;
   if (unit["block_by_block"]) give_back_freed_memory();
   const DecoderModel& model = resources.model(dir, artifact, dtype, unit["running"]);
+  if (evaluation->inside) return look(resources, unit, *evaluation, model, heartbeat);
   if (evaluation->decodes)
     return pack_scores(decode_batches(model, evaluation->requests, evaluation->batches, unit["begin"],
                                       unit["end"], evaluation->generation, heartbeat,
@@ -141,6 +160,8 @@ std::vector<QuantizationOutcome> interpret_quantizations(const std::string& byte
   }
   return outcomes;
 }
+
+Findings interpret_findings(const std::string& bytes) { return findings_from_json(Json::parse(bytes)); }
 
 std::vector<Score> interpret_scores(const std::string& bytes) {
   std::vector<Score> scores;

@@ -132,10 +132,10 @@ void read_quantization(const YamlDocument& document, Experiment& e) {
 
 void read_evaluation(const YamlDocument& document, const PathResolver& resolver, Experiment& e) {
   for (const auto& [path, value] : elements(document, "evaluation")) {
-    const YamlMap f(
-        document, value, path,
-        {"name", "task", "corpus", "documents", "split", "window", "stride", "windows", "protocol", "limit",
-         "shots", "fewshot", "chat_template", "fewshot_as_multiturn", "max_tokens", "decode", "metric"});
+    const YamlMap f(document, value, path,
+                    {"name", "task", "corpus", "documents", "split", "window", "stride", "windows",
+                     "protocol", "limit", "shots", "fewshot", "chat_template", "fewshot_as_multiturn",
+                     "max_tokens", "decode", "columns", "metric"});
     EvaluationEntry entry;
     EvaluationSpec& spec = entry.spec;
     spec.task = f.text("task");
@@ -150,6 +150,11 @@ void read_evaluation(const YamlDocument& document, const PathResolver& resolver,
           {"documents", "limit", "shots", "fewshot", "chat_template", "fewshot_as_multiturn", "max_tokens"},
           "it scores windows of a text (corpus, window, stride, windows, protocol)");
       if (task->against_full_precision) refuse({"decode"}, "it reads windows in one pass");
+      if (!task->reads_windows)
+        refuse({"window", "stride", "windows", "protocol", "decode"}, "it reads the text whole");
+      if (task->looks_inside) refuse({"stride"}, "no token of it is scored");
+      if (!task->looks_inside || !task->reads_windows) refuse({"columns"}, "it looks at no layers");
+      if (f.has("columns")) spec.columns = f.texts("columns");
       entry.source = f.text("corpus");
       entry.split = f.text("split", "test");
       spec.path = resolver.corpus(f.path("corpus"), entry.source, entry.split);
@@ -159,7 +164,7 @@ void read_evaluation(const YamlDocument& document, const PathResolver& resolver,
       spec.windows = f.integer("windows", 0, 0, int64_t{1} << 40);
       spec.decode = f.integer("decode", 0, 0, spec.window);
     } else {
-      refuse({"corpus", "split", "window", "stride", "windows", "protocol", "decode"},
+      refuse({"corpus", "split", "window", "stride", "windows", "protocol", "decode", "columns"},
              "it scores documents (documents, limit, shots, fewshot, chat_template)");
       entry.source = f.text("documents");
       spec.path = resolver.documents(f.path("documents"), entry.source);

@@ -94,6 +94,7 @@ Json describe(const Experiment& e, const Position& p) {
                 {"stride", v.spec.stride},
                 {"windows", v.spec.windows}});
     if (v.spec.decode > 0) out["decode"] = v.spec.decode;
+    if (!v.spec.columns.empty()) out["columns"] = v.spec.columns;
   } else {
     out.update({{"limit", v.spec.limit}, {"shots", v.spec.shots}, {"fewshot", v.fewshot}});
     if (v.spec.max_tokens > 0) out["max_tokens"] = v.spec.max_tokens;

@@ -134,6 +134,13 @@ Json quantize_description(const Experiment& e, const Cell& cell) {
   return payload;
 }
 
+bool scales_weights(const Json& method) {
+  if (method.is_null()) return false;
+  return std::ranges::any_of(method["steps"], [](const Json& step) {
+    return StepRegistry::get().find(step["step"])->kind == StepKind::transform;
+  });
+}
+
 std::vector<PlannedCell> plan_cells(const Experiment& e, const std::vector<Cell>& cells, Resources& resources,
                                     const std::string& artifacts_dir) {
   std::vector<PlannedCell> result;
@@ -265,6 +272,9 @@ Plan plan_units(const std::vector<PlannedCell>& cells,
                                 {"evaluation", to_json(planned.evaluation->spec)},
                                 {"digest", planned.evaluation->digest},
                                 {"block_by_block", !fits(planned)},
+                                {"calibration",
+                                 planned.quantize.is_null() ? Json() : planned.quantize["calibration"]},
+                                {"scaled", scales_weights(planned.row.cell["method"])},
                                 {"begin", begin},
                                 {"end", end}});
       unit.label = planned.label;
@@ -273,6 +283,8 @@ Plan plan_units(const std::vector<PlannedCell>& cells,
       const TaskEntry& task = *TaskRegistry::get().find(planned.evaluation->spec.task);
       if (task.against_full_precision && !planned.artifact.empty())  // both models run
         for (Stage& stage : plan.work.back().stages) stage.work = stage.work.times(2);
+      if (task.is_text && !task.reads_windows)  // no model runs
+        for (Stage& stage : plan.work.back().stages) stage.work = stage.work.times(1e-6);
       unit.cost = cost(plan.work.back(), planned);
       plan.alone.push_back(unit.cost);
       unit.phase = 1;

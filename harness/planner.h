@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "algorithms/team.h"
+#include "evaluators/inside_task.h"
 #include "harness/cost_model.h"
 #include "harness/grid.h"
 #include "harness/resources.h"
@@ -39,6 +40,9 @@ std::vector<PlannedCell> plan_cells(const Experiment& experiment, const std::vec
 
 // What quantizes it: the payload's description. Only of cells with a method.
 Json quantize_description(const Experiment& experiment, const Cell& cell);
+
+// Whether a stored cell's method has a transform, which multiplies rows and columns of weights.
+bool scales_weights(const Json& method);
 
 // What a unit is for.
 struct UnitPurpose {
@@ -75,5 +79,6 @@ struct QuantizationOutcome {
 };
 std::vector<QuantizationOutcome> interpret_quantizations(const std::string& bytes);
 std::vector<Score> interpret_scores(const std::string& bytes);
+Findings interpret_findings(const std::string& bytes);  // of an evaluation that looks inside
 
 }  // namespace ptq

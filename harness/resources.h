@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "datasets/calibration.h"
+#include "evaluators/inside_task.h"
 #include "evaluators/scorer.h"
 #include "evaluators/task.h"
 #include "harness/device.h"
@@ -23,6 +24,7 @@ struct PreparedEvaluation {
   std::vector<Request> requests;
   std::optional<Generation> generation;  // of answers
   bool decodes = false;                  // its batches are for decode_batch (evaluators/decoding.h)
+  const InsideTask* inside = nullptr;    // the task, where it looks inside: one batch of all requests
   std::vector<Batch> batches;
   std::string digest;
   int64_t tokens = 0;  // of all requests

@@ -200,7 +200,8 @@ class TableBuilder {
     for (const std::string& name : e_.table.statistics) {
       const Statistic statistic = *find_statistic(name);
       // What measures a difference itself has none.
-      const bool differs = statistic == Statistic::difference && metric != "kl" && metric != "top1_agreement";
+      const bool differs = statistic == Statistic::difference && metric != "kl" &&
+                           metric != "top1_agreement" && !task.looks_inside;
       if (differs || is_accuracy(metric)) result.statistics.push_back(statistic);
     }
     return result;

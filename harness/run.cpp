@@ -72,6 +72,7 @@ class Ledger {
  private:
   struct States {
     std::vector<Score> scores;
+    Findings findings;  // of an evaluation that looks inside
     size_t open_batches = 0;
     double seconds = 0;
     int64_t peak = 0;
@@ -91,6 +92,10 @@ class Ledger {
     state.seconds += outcome.seconds;
     state.peak = std::max(state.peak, outcome.peak_memory_bytes);
     if (!outcome.ok) return settle(purpose.cell, outcome.bytes);
+    if (cells_[purpose.cell].evaluation->inside) {
+      state.findings = interpret_findings(outcome.bytes);
+      return settle(purpose.cell, "");
+    }
     const auto& batches = cells_[purpose.cell].evaluation->batches;
     const auto scores = interpret_scores(outcome.bytes);
     size_t next = 0;
@@ -112,7 +117,11 @@ class Ledger {
     row.peak_memory_bytes = state.peak;
     if (!row.quantize_key.empty() && bits_.count(row.quantize_key))
       row.average_bits = bits_[row.quantize_key];
-    if (error.empty()) {
+    if (error.empty() && cell.evaluation->inside) {
+      add_metrics(row, state.findings.metrics);
+      for (const LayerValue& v : state.findings.layers)
+        row.layers.push_back({v.layer, v.name, v.value, v.step});
+    } else if (error.empty()) {
       add_metrics(row, cell.evaluation->task->metrics(state.scores));
       for (size_t i = 0; i < state.scores.size(); ++i)
         row.documents.push_back({static_cast<int64_t>(i), "log_likelihood", state.scores[i].log_likelihood});
@@ -125,6 +134,7 @@ class Ledger {
       log_error("cell failed: " + cell.label + ": " + error);
     ++(error.empty() ? done_ : failed_);
     state.scores = {};
+    state.findings = {};
   }
 
   std::vector<PlannedCell> cells_;

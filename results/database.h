@@ -12,7 +12,7 @@ namespace ptq {
 
 class Database {
  public:
-  static constexpr int schema_version = 3;           // PRAGMA user_version
+  static constexpr int schema_version = 4;           // PRAGMA user_version
   static constexpr int application_id = 0x70747131;  // "ptq1": tells our files from other programs' databases
 
   // writable: creates file and schema when missing; the caller holds the lock file. Otherwise the file must exist and is

@@ -46,6 +46,19 @@ std::string only_key(SQLite::Database& db, const std::string& prefix) {
   throw UserError(text + (found.size() > shown ? ", ..." : ""));
 }
 
+// A list, not an object: layers stay in the order of the model. `rows`: layer, name, value, step.
+Json layers_of(const Json& rows) {
+  Json layers = Json::array();
+  for (const Json& row : rows) {
+    if (layers.empty() || layers.back()["layer"] != row["layer"])
+      layers.push_back({{"layer", row["layer"]}, {"metrics", Json::object()}});
+    Json& metric = layers.back()["metrics"][row["name"].get<std::string>()];
+    if (row["step"] < 0) metric = row["value"];
+    else metric.push_back({row["step"], row["value"]});  // a curve
+  }
+  return layers;
+}
+
 Json describe_quantization(SQLite::Database& db, const std::string& key) {
   Json found = rows_of(db,
                        "SELECT q.id, q.key, q.run, q.committed, q.average_bits, q.seconds, q.peak_memory_bytes, "
@@ -53,17 +66,8 @@ Json describe_quantization(SQLite::Database& db, const std::string& key) {
                        "JOIN artifact AS a ON a.quantization = q.id WHERE q.key = ?", key);
   if (found.empty()) return nullptr;
   Json& result = found[0];
-  // A list, not an object: layers stay in the order of the model.
-  Json layers = Json::array();
-  for (const Json& row : rows_of(db, "SELECT layer, name, value, step FROM layer_metric WHERE quantization = ? ORDER BY id",
-                                 result["id"].get<int64_t>())) {
-    if (layers.empty() || layers.back()["layer"] != row["layer"])
-      layers.push_back({{"layer", row["layer"]}, {"metrics", Json::object()}});
-    Json& metric = layers.back()["metrics"][row["name"].get<std::string>()];
-    if (row["step"] < 0) metric = row["value"];
-    else metric.push_back({row["step"], row["value"]});  // a curve
-  }
-  result["layers"] = std::move(layers);
+  result["layers"] = layers_of(rows_of(
+      db, "SELECT layer, name, value, step FROM layer_metric WHERE quantization = ? ORDER BY id", result["id"].get<int64_t>()));
   result.erase("id");
   return result;
 }
@@ -88,6 +92,9 @@ Json describe(SQLite::Database& db, const std::string& key_prefix) {
       documents.push_back({{"document", row["document"]}});
     documents.back()[row["name"].get<std::string>()] = row["value"];
   }
+  Json layers = layers_of(
+      rows_of(db, "SELECT layer, name, value, step FROM cell_layer_metric WHERE cell = ? ORDER BY id", id));
+  if (!layers.empty()) result["layers"] = std::move(layers);
   result["run"] = rows_of(db, "SELECT id, experiment, started, ended, status FROM run WHERE id = ?", run)[0];
   Json environment = rows_of(
       db, "SELECT * FROM environment WHERE id = (SELECT environment FROM run WHERE id = ?)", run)[0];

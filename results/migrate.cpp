@@ -37,7 +37,19 @@ const char* const steps[] = {
          PRIMARY KEY (cell, name, document)
        ) STRICT, WITHOUT ROWID;
        CREATE TRIGGER document_text_fixed BEFORE UPDATE ON document_text BEGIN SELECT RAISE(ABORT, 'append-only'); END;
-       CREATE TRIGGER document_text_kept BEFORE DELETE ON document_text BEGIN SELECT RAISE(ABORT, 'append-only'); END;)"};
+       CREATE TRIGGER document_text_kept BEFORE DELETE ON document_text BEGIN SELECT RAISE(ABORT, 'append-only'); END;)",
+    // 4: layer metrics of cells.
+    R"(CREATE TABLE cell_layer_metric (
+         id INTEGER PRIMARY KEY,
+         cell INTEGER NOT NULL REFERENCES cell (id),
+         layer TEXT NOT NULL,
+         name TEXT NOT NULL,
+         value REAL,
+         step INTEGER NOT NULL DEFAULT -1,
+         UNIQUE (cell, layer, name, step)
+       ) STRICT;
+       CREATE TRIGGER cell_layer_metric_fixed BEFORE UPDATE ON cell_layer_metric BEGIN SELECT RAISE(ABORT, 'append-only'); END;
+       CREATE TRIGGER cell_layer_metric_kept BEFORE DELETE ON cell_layer_metric BEGIN SELECT RAISE(ABORT, 'append-only'); END;)"};
 static_assert(sizeof steps / sizeof *steps == Database::schema_version - 1, "a step for every version");
 
 int pragma(SQLite::Database& db, const std::string& name) { return db.execAndGet("PRAGMA " + name).getInt(); }

@@ -1,4 +1,4 @@
--- Schema 3 of the result database (docs/database.md). Rows are added, never changed or taken away: triggers hold that.
+-- Schema 4 of the result database (docs/database.md). Rows are added, never changed or taken away: triggers hold that.
 -- A REAL that is NULL, where NULL is allowed, is "not a number" (SQLite stores no NaN), in metric.stderr "none".
 
 -- The machine and build that made results. Equal contents stand here once.
@@ -106,6 +106,17 @@ CREATE TABLE document_text (
   PRIMARY KEY (cell, name, document)
 ) STRICT, WITHOUT ROWID;
 
+-- What an evaluation found inside the model it evaluated, in the order of the model; points of curves by step.
+CREATE TABLE cell_layer_metric (
+  id INTEGER PRIMARY KEY,
+  cell INTEGER NOT NULL REFERENCES cell (id),
+  layer TEXT NOT NULL,
+  name TEXT NOT NULL,
+  value REAL,
+  step INTEGER NOT NULL DEFAULT -1,
+  UNIQUE (cell, layer, name, step)
+) STRICT;
+
 -- The row that counts for each key: the done one, else the last failure.
 CREATE VIEW latest_cell AS
   SELECT * FROM cell AS c
@@ -134,3 +145,5 @@ CREATE TRIGGER document_score_fixed BEFORE UPDATE ON document_score BEGIN SELECT
 CREATE TRIGGER document_score_kept BEFORE DELETE ON document_score BEGIN SELECT RAISE(ABORT, 'append-only'); END;
 CREATE TRIGGER document_text_fixed BEFORE UPDATE ON document_text BEGIN SELECT RAISE(ABORT, 'append-only'); END;
 CREATE TRIGGER document_text_kept BEFORE DELETE ON document_text BEGIN SELECT RAISE(ABORT, 'append-only'); END;
+CREATE TRIGGER cell_layer_metric_fixed BEFORE UPDATE ON cell_layer_metric BEGIN SELECT RAISE(ABORT, 'append-only'); END;
+CREATE TRIGGER cell_layer_metric_kept BEFORE DELETE ON cell_layer_metric BEGIN SELECT RAISE(ABORT, 'append-only'); END;

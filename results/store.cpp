@@ -69,6 +69,22 @@ void store_cell(SQLite::Database& db, int64_t run, const CellRow& c) {
     SQLite::bind(text, id, d.name, d.document, d.value);
     insert(db, text);
   }
+  SQLite::Statement layer(db,
+                          "INSERT INTO cell_layer_metric (cell, layer, name, value, step) VALUES (?, ?, ?, ?, ?)");
+  for (const auto& l : c.layers) {
+    SQLite::bind(layer, id, l.layer, l.name, l.value, l.step);
+    insert(db, layer);
+  }
+}
+
+std::vector<LayerMetricRow> load_layers(SQLite::Database& db, const std::string& table, int64_t id) {
+  SQLite::Statement find(db, "SELECT layer, name, value, step FROM " + table + " = ? ORDER BY id");
+  find.bind(1, id);
+  std::vector<LayerMetricRow> rows;
+  while (find.executeStep())
+    rows.push_back({find.getColumn(0).getString(), find.getColumn(1).getString(), real(find.getColumn(2)),
+                    find.getColumn(3).getInt64()});
+  return rows;
 }
 
 std::optional<QuantizationRow> load_quantization(SQLite::Database& db, const std::string& key) {
@@ -85,11 +101,7 @@ std::optional<QuantizationRow> load_quantization(SQLite::Database& db, const std
   row.average_bits = real(find.getColumn(3));
   row.seconds = real(find.getColumn(4));
   row.peak_memory_bytes = find.getColumn(5).getInt64();
-  SQLite::Statement layers(db, "SELECT layer, name, value, step FROM layer_metric WHERE quantization = ? ORDER BY id");
-  layers.bind(1, id);
-  while (layers.executeStep())
-    row.layers.push_back({layers.getColumn(0).getString(), layers.getColumn(1).getString(), real(layers.getColumn(2)),
-                          layers.getColumn(3).getInt64()});
+  row.layers = load_layers(db, "layer_metric WHERE quantization", id);
   return row;
 }
 
@@ -160,6 +172,7 @@ std::vector<CellRow> load_cells(SQLite::Database& db, const std::optional<std::s
       while (texts.executeStep())
         row.texts.push_back(
             {texts.getColumn(0).getInt64(), texts.getColumn(1).getString(), texts.getColumn(2).getString()});
+      row.layers = load_layers(db, "cell_layer_metric WHERE cell", id);
     }
     rows.push_back(std::move(row));
   }

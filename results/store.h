@@ -56,6 +56,7 @@ struct CellRow {
   std::vector<MetricRow> metrics;
   std::vector<DocumentScoreRow> documents;  // by name, then document; each pair once. cells() leaves it empty
   std::vector<DocumentTextRow> texts;        // the same
+  std::vector<LayerMetricRow> layers;        // what an evaluation found inside the model, in its order. The same
 };
 
 // What a quantization leaves behind; shared by the cells that evaluate it.

@@ -46,15 +46,22 @@ TEST(Registry, TasksAreTheseAndNoOthers) {
   const size_t all = names.size();
   std::erase_if(names, [](const std::string& name) { return name.starts_with("mmlu_"); });
   EXPECT_EQ(all - names.size(), 57u + 4u);  // subjects and groups
-  EXPECT_EQ(names,
-            (std::vector<std::string>{
-                "alpaca_eval", "arc_challenge",  "arc_easy",       "boolq",          "commonsense_qa",
-                "gsm8k",       "hellaswag",      "kl_divergence",  "lambada_openai", "lambada_standard",
-                "mmlu",        "openbookqa",     "perplexity",     "piqa",           "rte",
-                "sglue_rte",   "truthfulqa_mc1", "truthfulqa_mc2", "wikitext",       "winogrande"}));
+  EXPECT_EQ(names, (std::vector<std::string>{"alpaca_eval",    "arc_challenge",
+                                             "arc_easy",       "boolq",
+                                             "commonsense_qa", "gsm8k",
+                                             "hellaswag",      "kl_divergence",
+                                             "lambada_openai", "lambada_standard",
+                                             "layer_analysis", "mmlu",
+                                             "openbookqa",     "perplexity",
+                                             "piqa",           "rte",
+                                             "sglue_rte",      "token_divergence",
+                                             "truthfulqa_mc1", "truthfulqa_mc2",
+                                             "wikitext",       "winogrande"}));
   const std::map<std::string, std::string> main_metrics = {{"perplexity", "perplexity"},
                                                            {"wikitext", "word_perplexity"},
                                                            {"kl_divergence", "kl"},
+                                                           {"layer_analysis", "block_cosine"},
+                                                           {"token_divergence", "kl_calibration_test"},
                                                            {"gsm8k", "exact_match,strict-match"},
                                                            {"alpaca_eval", "avg_length"}};
   for (const std::string& name : TaskRegistry::get().names()) {
@@ -62,7 +69,8 @@ TEST(Registry, TasksAreTheseAndNoOthers) {
     EXPECT_FALSE(entry.help.empty()) << name;
     const auto metric = main_metrics.find(name);
     EXPECT_EQ(entry.main_metric, metric == main_metrics.end() ? "acc" : metric->second) << name;
-    EXPECT_EQ(entry.is_text, name == "perplexity" || name == "kl_divergence") << name;
+    EXPECT_EQ(entry.looks_inside, name == "layer_analysis" || name == "token_divergence") << name;
+    EXPECT_EQ(entry.is_text, name == "perplexity" || name == "kl_divergence" || entry.looks_inside) << name;
     EXPECT_EQ(entry.generates, name == "gsm8k" || name == "alpaca_eval") << name;
   }
 }

@@ -50,7 +50,7 @@ TEST_F(MigrateTest, AnOldDatabaseIsRefusedWithTheWayOut) {
 
 TEST_F(MigrateTest, RowsStayAndNewOnesFit) {
   EXPECT_EQ(migrate_database(path_), 1);
-  EXPECT_EQ(migrate_database(path_), 3) << "nothing left to do";
+  EXPECT_EQ(migrate_database(path_), 4) << "nothing left to do";
   const auto store = ResultStore::open(path_, Mode::write);
   auto row = *store->find_quantization("q");
   ASSERT_EQ(row.layers.size(), 2u);
@@ -64,7 +64,9 @@ TEST_F(MigrateTest, RowsStayAndNewOnesFit) {
   EXPECT_EQ(store->find_quantization("other")->layers[1].step, 10);
   CellRow cell = test::done_cell("c");
   cell.texts = {{0, "output", "an answer"}};
+  cell.layers = {{"l", "cosine", 0.5}};
   store->commit_cell(run, cell);
+  EXPECT_EQ(store->find_cell("c")->layers.at(0).value, 0.5);
   EXPECT_EQ(store->find_cell("c")->texts.at(0).value, "an answer");
 }
 

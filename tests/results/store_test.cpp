@@ -64,6 +64,13 @@ void expect_equal(const CellRow& a, const CellRow& b) {
     EXPECT_EQ(a.texts[i].name, b.texts[i].name);
     EXPECT_EQ(a.texts[i].value, b.texts[i].value);
   }
+  ASSERT_EQ(a.layers.size(), b.layers.size());
+  for (size_t i = 0; i < a.layers.size(); ++i) {
+    EXPECT_EQ(a.layers[i].layer, b.layers[i].layer);
+    EXPECT_EQ(a.layers[i].name, b.layers[i].name);
+    EXPECT_EQ(a.layers[i].value, b.layers[i].value);
+    EXPECT_EQ(a.layers[i].step, b.layers[i].step);
+  }
   ASSERT_EQ(a.documents.size(), b.documents.size());
   for (size_t i = 0; i < a.documents.size(); ++i) {
     EXPECT_EQ(a.documents[i].document, b.documents[i].document);
@@ -76,6 +83,7 @@ TEST_F(StoreTest, ACellComesBackAsItWasStored) {
   CellRow cell = done_cell("aa");
   cell.documents = {{0, "loglikelihood", -3.25}, {1, "loglikelihood", -1.0 / 3}};
   cell.texts = {{0, "output", "forty-two \u2014 or \n so"}, {1, "output", ""}};
+  cell.layers = {{"l.0", "cosine", 1.0 / 3}, {"l.0", "column_errors", 0.5, 0}, {"l.0", "column_errors", 0.25, 1}};
   {
     const auto store = open(Mode::write);
     const int64_t run = store->begin_run("table1.yaml", {{"seeds", {0}}}, environment());
@@ -86,8 +94,12 @@ TEST_F(StoreTest, ACellComesBackAsItWasStored) {
   ASSERT_TRUE(store->find_cell("aa"));
   expect_equal(*store->find_cell("aa"), cell);
   EXPECT_FALSE(store->find_cell("a"));  // a prefix is not a key
+  EXPECT_EQ(store->describe_cell("aa")["layers"],
+            Json::parse(R"([{"layer": "l.0", "metrics":
+                             {"cosine": 0.3333333333333333, "column_errors": [[0, 0.5], [1, 0.25]]}}])"));
   cell.documents.clear();
   cell.texts.clear();
+  cell.layers.clear();
   ASSERT_EQ(store->cells().size(), 1u);
   expect_equal(store->cells()[0], cell);
 }
@@ -238,6 +250,7 @@ TEST_F(StoreTest, StoredRowsCannotBeChanged) {
     CellRow cell = done_cell("aa");
     cell.documents = {{0, "loglikelihood", -1}};
     cell.texts = {{0, "output", "x"}};
+    cell.layers = {{"l", "cosine", 1}};
     store->commit_cell(run, cell);
     store->end_run(run, "done");
     EXPECT_THROW(store->end_run(run, "failed"), InternalError);
@@ -245,7 +258,7 @@ TEST_F(StoreTest, StoredRowsCannotBeChanged) {
   SQLite::Database raw(path_, SQLite::OPEN_READWRITE);
   for (const std::string table :
        {"environment", "run", "quantization", "artifact", "layer_metric", "cell", "metric", "document_score",
-        "document_text"}) {
+        "document_text", "cell_layer_metric"}) {
     EXPECT_EQ(raw.execAndGet("SELECT count(*) > 0 FROM " + table).getInt(), 1) << table;
     EXPECT_THROW(raw.exec("DELETE FROM " + table), SQLite::Exception) << table;
     const std::string column = table == "run" ? "experiment" : table.starts_with("document_") ? "value" : "rowid";
@@ -257,7 +270,7 @@ TEST_F(StoreTest, TheFileHasItsSettingsAndStrictTables) {
   open(Mode::write);
   SQLite::Database raw(path_);
   EXPECT_EQ(raw.execAndGet("PRAGMA journal_mode").getString(), "delete");
-  EXPECT_EQ(raw.execAndGet("PRAGMA user_version").getInt(), 3);
+  EXPECT_EQ(raw.execAndGet("PRAGMA user_version").getInt(), 4);
   EXPECT_EQ(raw.execAndGet("SELECT count(*) FROM pragma_table_list WHERE schema = 'main' AND type = 'table' AND NOT "
                            "strict AND name NOT LIKE 'sqlite%'")
                 .getInt(),
@@ -302,7 +315,7 @@ TEST_F(StoreTest, RefusesANewerSchemaNamingBothVersions) {
     raw.exec("PRAGMA user_version = 7");
   }
   for (const Mode mode : {Mode::read, Mode::write})
-    EXPECT_THAT(refusal(mode), AllOf(StartsWith(path_), HasSubstr("version 7"), HasSubstr("version 3"), HasSubstr("newer")));
+    EXPECT_THAT(refusal(mode), AllOf(StartsWith(path_), HasSubstr("version 7"), HasSubstr("version 4"), HasSubstr("newer")));
 }
 
 TEST_F(StoreTest, RefusesADamagedFile) {
