@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 
+#include "core/error.h"
 #include "harness/grid.h"
 
 namespace ptq {
@@ -185,6 +187,8 @@ class TableBuilder {
         member.reference = reference;
     }
     place.members.push_back(member);
+    if (member.cell && member.cell->status == "done")
+      for (const MetricRow& metric : member.cell->metrics) stored_[p.evaluation].insert(metric.name);
     for (const ExpectedValue& expected : e_.expected)
       if (expected.average == (average ? average->name : "") && matches(e_, p, expected.where) &&
           (expected.metric.empty() || expected.metric == member.metric))
@@ -224,6 +228,12 @@ class TableBuilder {
   }
 
   void add_notes(Table& table) const {
+    for (const auto& [evaluation, names] : stored_) {
+      const EvaluationEntry& entry = e_.evaluation[evaluation];
+      if (!names.count(entry.metric))
+        table.notes.push_back("Evaluation '" + entry.spec.name + "': " +
+                              unknown_name_message("metric", entry.metric, {names.begin(), names.end()}));
+    }
     if (!e_.paper.empty()) table.notes.push_back("Expected values: " + e_.paper);
     if (const auto& b = e_.table.bootstrap)
       table.notes.push_back("[low, high]: " + shortest(100 * b->level) +
@@ -241,7 +251,8 @@ class TableBuilder {
   PlaceStatistics statistics_;
   std::map<std::string, const CellRow*> latest_;  // by description
   std::vector<Labels> rows_, columns_;
-  std::map<Labels, ColumnKind> kinds_;  // of columns
+  std::map<Labels, ColumnKind> kinds_;              // of columns
+  std::map<size_t, std::set<std::string>> stored_;  // metrics of the finished cells of an evaluation
   std::map<std::pair<Labels, Labels>, Place> places_;
 };
 

@@ -149,6 +149,16 @@ TEST_F(TableStatistics, CellsWithoutDocumentScoresAreLeftOutWithANote) {
   EXPECT_THAT(t.notes, ElementsAre(HasSubstr("without scores of documents")));
 }
 
+TEST_F(TableStatistics, AMetricThatNoFinishedCellHasIsNamedInANote) {
+  Experiment e = read("table: {rows: [methods], columns: [evaluation]}");
+  EXPECT_TRUE(table(e).notes.empty());
+  e.evaluation[0].metric = "perplexty";
+  const Table t = table(e);
+  EXPECT_FALSE(t.cells[1][0].value);
+  EXPECT_THAT(t.notes, ElementsAre("Evaluation 'text': unknown metric 'perplexty' (did you mean "
+                                   "'perplexity'?); allowed: perplexity"));
+}
+
 TEST_F(TableStatistics, AnAverageOfACellThatIsNotThereIsMissing) {
   const Experiment e = read("table: {averages: [{name: Avg., evaluation: [piqa, again]}]}");
   table(e);
