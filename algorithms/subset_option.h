@@ -9,10 +9,7 @@
 
 namespace ptq {
 
-// options["subsets"]: a list of names, each of `allowed`. Throws UserError (`where_key`.subsets) for other
-// names and for none.
-std::vector<SubsetKind> subsets_option(const Json& options, const std::string& where_key,
-                                       const std::vector<SubsetKind>& allowed = {all_subsets.begin(),
-                                                                                 all_subsets.end()});
+// options["subsets"]: a list of names. Throws UserError (`where_key`.subsets) for other names and for none.
+std::vector<SubsetKind> subsets_option(const Json& options, const std::string& where_key);
 
 }  // namespace ptq

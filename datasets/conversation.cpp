@@ -32,6 +32,11 @@ const Form kShareGpt{"conversations",
                       {"bing", Role::assistant},
                       {"assistant", Role::assistant}}};
 
+const Form& form_of(const JsonDocument& document) {
+  const bool share_gpt = !document.value.contains(kMessages.list) && document.value.contains(kShareGpt.list);
+  return share_gpt ? kShareGpt : kMessages;
+}
+
 std::string names_of(const std::map<std::string, Role>& roles) {
   std::string text;
   for (const auto& [name, role] : roles) text += (text.empty() ? "" : ", ") + name;
@@ -40,13 +45,13 @@ std::string names_of(const std::map<std::string, Role>& roles) {
 
 }  // namespace
 
+std::string conversation_field(const JsonDocument& document) { return form_of(document).list; }
+
 std::vector<ChatMessage> read_conversation(const JsonDocument& document) {
   const auto fail = [&](const std::string& field, const std::string& message) {
     throw UserError(Where{document.file, document.line, field}, message);
   };
-  const Form& form = !document.value.contains("messages") && document.value.contains("conversations")
-                         ? kShareGpt
-                         : kMessages;
+  const Form& form = form_of(document);
   const std::string list = form.list;
   const auto found = document.value.find(list);
   if (found == document.value.end())

@@ -43,11 +43,21 @@ std::string DataFiles::text() const {
          (paths.size() == 2 ? " more file" : " more files");
 }
 
+const std::vector<std::string>& data_endings() {
+  static const std::vector<std::string> endings = [] {
+    std::vector<std::string> all;
+    for (const char* text : {".parquet", ".jsonl", ".json", ".txt"})
+      for (const char* packed : {"", ".gz", ".zst"}) all.push_back(std::string(text) + packed);
+    return all;
+  }();
+  return endings;
+}
+
 std::string data_ending(const std::string& name) {
-  for (const char* text : {".parquet", ".jsonl", ".json", ".txt"})
-    for (const char* packed : {"", ".gz", ".zst"})
-      if (const std::string ending = std::string(text) + packed; name.ends_with(ending)) return ending;
-  return "";
+  const auto& endings = data_endings();
+  const auto found =
+      std::ranges::find_if(endings, [&](const std::string& ending) { return name.ends_with(ending); });
+  return found == endings.end() ? "" : *found;
 }
 
 std::string NumberedName::of(int64_t other) const {

@@ -22,6 +22,8 @@ struct DataFiles {
   std::string text() const;  // for messages: "a.parquet", "a.parquet and 3 more files"
 };
 
+// Of files that are read: ".parquet", ".parquet.gz", ...
+const std::vector<std::string>& data_endings();
 // ".json.gz" of "en/c4-train.00000-of-01024.json.gz"; "" for what no reader reads.
 std::string data_ending(const std::string& name);
 

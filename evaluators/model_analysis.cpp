@@ -98,6 +98,8 @@ std::vector<at::Tensor> embeddings(const DecoderModel& model,
 
 }  // namespace
 
+std::string linear_kind(const std::string& name) { return name.substr(name.rfind('.') + 1); }
+
 std::vector<BlockAnalysis> analyze_model(const DecoderModel& full, const DecoderModel* quantized, bool scaled,
                                          const std::vector<std::vector<int32_t>>& ids_NT,
                                          const std::function<void(double)>& share) {

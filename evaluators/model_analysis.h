@@ -50,6 +50,9 @@ class Similarity {
 // what is left is rounding. A rotation cannot be undone so.
 at::Tensor column_errors_I(const at::Tensor& weight_OI, const at::Tensor& quantized_OI, bool scaled);
 
+// "q_proj" of "model.layers.0.self_attn.q_proj".
+std::string linear_kind(const std::string& name);
+
 struct LinearAnalysis {
   std::string name;  // model.layers.0.self_attn.q_proj
   double weight_kurtosis = 0, input_kurtosis = 0;

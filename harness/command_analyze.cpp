@@ -142,9 +142,6 @@ Json to_json(const LinearAnalysis& linear, bool quantized, bool columns) {
   return result;
 }
 
-// "q_proj" of "model.layers.0.self_attn.q_proj".
-std::string kind_of(const std::string& name) { return name.substr(name.rfind('.') + 1); }
-
 std::string number(double value) {
   char text[32];
   std::snprintf(text, sizeof text, "%12.5g", value);
@@ -169,7 +166,7 @@ void print_text(const std::vector<BlockAnalysis>& blocks, bool quantized) {
   std::printf("\n");
   constexpr size_t of_full_precision = 2;
   for (size_t l = 0; l < blocks.front().linears.size(); ++l) {
-    std::printf("%-10s", kind_of(blocks.front().linears[l].name).c_str());
+    std::printf("%-10s", linear_kind(blocks.front().linears[l].name).c_str());
     for (size_t c = 0; c < columns.size(); ++c) {
       double sum = 0, count = 0;
       for (const BlockAnalysis& block : blocks) {

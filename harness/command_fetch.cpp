@@ -57,12 +57,10 @@ void make_text(const FetchedSplit& split) {
 void warn_of_earlier(const FetchedSplit& split) {
   const auto name = numbered_name(split.paths[0]);
   if (!name || split.paths.size() == 1) return;
-  for (const char* ending : {".txt", ".jsonl", ".json", ".parquet"})
-    for (const char* packed : {"", ".gz", ".zst"}) {
-      const std::string path = name->stem + ending + packed;
-      if (path != split.text_path && std::filesystem::exists(path))
-        log_warning(path + " is there from before and is read instead of what came: remove it");
-    }
+  for (const std::string& ending : data_endings())
+    if (const std::string path = name->stem + ending;
+        path != split.text_path && std::filesystem::exists(path))
+      log_warning(path + " is there from before and is read instead of what came: remove it");
 }
 
 void fetch(const Hub& hub, const FetchPlan& plan) {

@@ -13,8 +13,7 @@ struct FetchWish {
   std::string name;                 // "owner/name": a model; else a known data set
   std::string revision;             // "": main
   std::vector<std::string> splits;  // of a data set; empty: those that experiments read
-  std::string
-      file;  // this one of the repository (a glob: these) instead of those chosen by name; "" for none
+  std::string file;  // this one of the repository (a glob: these), not those chosen by name; "" for none
 };
 
 struct FetchItem {

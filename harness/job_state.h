@@ -25,8 +25,8 @@ struct JobState {
   BlockParts parts;
   std::vector<std::unique_ptr<Step>> steps;
   ResidualTurns turns;
-  std::vector<std::string> step_keys;  // equal keys: the same step on the same spec
-  int64_t finished = 0;                // blocks
+  std::vector<std::string> step_keys;        // equal keys: the same step on the same spec
+  int64_t finished = 0;                      // blocks
   std::map<std::string, double> bit_errors;  // by linear, where bits were chosen by sensitivity
   std::string error;
 };

@@ -67,9 +67,9 @@ void choose_wide(std::vector<WorkUnit>& units, const std::vector<size_t>& candid
 }
 
 // Says which units are wide, and how many teams the ranks are: all ranks together on the units that
-// choose_wide names, or 2, 3 ... teams, each on one of the `candidates` at a time, whichever ends first by the
-// queue's simulation. `threads` of each quantize unit, the first ones; what is scored fills ranks that are
-// free.
+// choose_wide names, or 2, 3 ... teams, each on one of the `candidates` at a time, whichever ends first by
+// the queue's simulation. `threads` of each quantize unit, the first ones; what is scored fills ranks that
+// are free.
 void choose_teams(Plan& plan, const std::vector<size_t>& candidates, const std::vector<int>& threads,
                   int ranks, int nodes, const MachineProfile& machine) {
   if (ranks == 1 || candidates.empty()) return;
@@ -126,8 +126,8 @@ Json quantize_description(const Experiment& e, const Cell& cell) {
   Json payload = {{"dir", e.models[p.model].dir},
                   {"threads", e.threads},
                   {"method", cell.description["method"]},
-                  {"quantization", to_json(e.quantization[*p.quantization].stored(
-                                        e.methods[*p.method].reads_activations()))},
+                  {"quantization",
+                   to_json(e.quantization[*p.quantization].stored(e.methods[*p.method].reads_activations()))},
                   {"calibration", nullptr}};
   if (!cell.description["calibration"].is_null())
     payload["calibration"] = to_json(e.calibration[*p.calibration].spec, e.seeds[p.seed]);
@@ -137,7 +137,9 @@ Json quantize_description(const Experiment& e, const Cell& cell) {
 bool scales_weights(const Json& method) {
   if (method.is_null()) return false;
   return std::ranges::any_of(method["steps"], [](const Json& step) {
-    return StepRegistry::get().find(step["step"])->kind == StepKind::transform;
+    const StepEntry& entry = *StepRegistry::get().find(step["step"]);
+    return entry.kind == StepKind::transform &&
+           entry.make(complete_options(entry.options, step["options"], ""), "")->changes_block();
   });
 }
 
@@ -194,8 +196,7 @@ std::vector<PlannedCell> plan_cells(const Experiment& e, const std::vector<Cell>
                        {"version", task->version},
                        {"evaluation", cell.description["evaluation"]}};
     if (!planned.running.is_null()) parameters["running"] = planned.running;
-    row.key = unit_key("evaluate", parameters,
-                       numerics(e.compute_dtype, e.threads, resources.device().gpu),
+    row.key = unit_key("evaluate", parameters, numerics(e.compute_dtype, e.threads, resources.device().gpu),
                        {model_key, row.checkpoint_digest, row.evaluation_digest});
     result.push_back(std::move(planned));
   }
@@ -263,20 +264,20 @@ Plan plan_units(const std::vector<PlannedCell>& cells,
       while (end < batches.size() && (end == begin || tokens + batches[end].tokens <= at_once))
         tokens += batches[end++].tokens;
       WorkUnit unit;
-      unit.payload = canonical({{"op", "score"},
-                                {"dir", planned.dir},
-                                {"artifact", planned.artifact},
-                                {"running", planned.running},
-                                {"threads", planned.row.cell["threads"]},
-                                {"dtype", planned.row.cell["compute_dtype"]},
-                                {"evaluation", to_json(planned.evaluation->spec)},
-                                {"digest", planned.evaluation->digest},
-                                {"block_by_block", !fits(planned)},
-                                {"calibration",
-                                 planned.quantize.is_null() ? Json() : planned.quantize["calibration"]},
-                                {"scaled", scales_weights(planned.row.cell["method"])},
-                                {"begin", begin},
-                                {"end", end}});
+      unit.payload =
+          canonical({{"op", "score"},
+                     {"dir", planned.dir},
+                     {"artifact", planned.artifact},
+                     {"running", planned.running},
+                     {"threads", planned.row.cell["threads"]},
+                     {"dtype", planned.row.cell["compute_dtype"]},
+                     {"evaluation", to_json(planned.evaluation->spec)},
+                     {"digest", planned.evaluation->digest},
+                     {"block_by_block", !fits(planned)},
+                     {"calibration", planned.quantize.is_null() ? Json() : planned.quantize["calibration"]},
+                     {"scaled", scales_weights(planned.row.cell["method"])},
+                     {"begin", begin},
+                     {"end", end}});
       unit.label = planned.label;
       plan.work.push_back(score_work(planned.model, planned.row.cell["compute_dtype"] == "bfloat16",
                                      !planned.artifact.empty(), !fits(planned), planned.batches, begin, end));

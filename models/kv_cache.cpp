@@ -10,7 +10,8 @@ namespace ptq {
 namespace {
 
 void grow(at::Tensor& buffer_BCKE, const at::Tensor& like_BTKE, int64_t used, int64_t room) {
-  at::Tensor larger = at::empty({like_BTKE.size(0), room, like_BTKE.size(2), like_BTKE.size(3)}, like_BTKE.options());
+  at::Tensor larger =
+      at::empty({like_BTKE.size(0), room, like_BTKE.size(2), like_BTKE.size(3)}, like_BTKE.options());
   if (used > 0) larger.narrow(1, 0, used).copy_(buffer_BCKE.narrow(1, 0, used));
   buffer_BCKE = larger;
 }
@@ -23,7 +24,8 @@ int64_t KvCache::length() const {
   return most;
 }
 
-std::pair<at::Tensor, at::Tensor> KvCache::append(int64_t layer, const at::Tensor& k_BTKE, const at::Tensor& v_BTKE) {
+std::pair<at::Tensor, at::Tensor> KvCache::append(int64_t layer, const at::Tensor& k_BTKE,
+                                                  const at::Tensor& v_BTKE) {
   PTQ_CHECK(layer >= 0 && layer < int64_t(entries_.size()), "layer outside the cache");
   Entry& entry = entries_[layer];
   const int64_t tokens = k_BTKE.size(1), total = entry.length + tokens;
@@ -37,6 +39,16 @@ std::pair<at::Tensor, at::Tensor> KvCache::append(int64_t layer, const at::Tenso
   entry.v_BCKE.narrow(1, entry.length, tokens).copy_(v_BTKE);
   entry.length = total;
   return {entry.k_BCKE.narrow(1, 0, total), entry.v_BCKE.narrow(1, 0, total)};
+}
+
+void KvCache::append_beginning(const KvCache& other, int64_t tokens) {
+  PTQ_CHECK_EQ(entries_.size(), other.entries_.size());
+  for (size_t layer = 0; layer < entries_.size(); ++layer) {
+    const Entry& entry = other.entries_[layer];
+    if (entry.length == 0) continue;  // a dropped block
+    PTQ_CHECK(tokens <= entry.length, "more than the other cache has");
+    append(static_cast<int64_t>(layer), entry.k_BCKE.narrow(1, 0, tokens), entry.v_BCKE.narrow(1, 0, tokens));
+  }
 }
 
 at::Tensor KvCache::attend(int64_t layer, const at::Tensor& q_BTHE, const at::Tensor& k_BTKE,

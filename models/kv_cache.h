@@ -17,12 +17,16 @@ class KvCache {
   explicit KvCache(int64_t layers, int64_t room = 64) : entries_(static_cast<size_t>(layers)), room_(room) {}
   virtual ~KvCache() = default;
 
-  // Tokens that every layer has, but for those of dropped blocks, which have none. Between forward passes only.
+  // Tokens that every layer has, but for those of dropped blocks, which have none. Between forward passes
+  // only.
   int64_t length() const;
 
   // Appends k, v of [B, T, K, E] to a layer and returns views [B, S, K, E] of all its tokens, S = length
   // before + T. Amortized O(T). The batch must stay the same over a cache's life.
   std::pair<at::Tensor, at::Tensor> append(int64_t layer, const at::Tensor& k_BTKE, const at::Tensor& v_BTKE);
+
+  // Appends the first `tokens` of another cache of as many layers, of each layer that has any.
+  void append_beginning(const KvCache& other, int64_t tokens);
 
   // What q [B, T, H, E], the newest tokens, see of all tokens, k and v of theirs appended: [B, T, H, E]. With
   // `kivi` as a cache rounds that keeps them by this spec (models/kv_quantizer.h).

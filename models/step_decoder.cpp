@@ -25,17 +25,6 @@ bool rounds_nothing(const DecoderModel& model) {
   return true;
 }
 
-// Appends the first `tokens` of `from`.
-void copy_beginning(const ModelConfig& config, KvCache& from, int64_t tokens, at::ScalarType dtype,
-                    const at::Device& device, KvCache& to) {
-  const at::Tensor none =
-      at::empty({1, 0, config.kv_heads, config.head_dim}, at::device(device).dtype(dtype));
-  for (int64_t layer = 0; layer < config.layers; ++layer) {
-    const auto [k_1SKE, v_1SKE] = from.append(layer, none, none);
-    to.append(layer, k_1SKE.narrow(1, 0, tokens), v_1SKE.narrow(1, 0, tokens));
-  }
-}
-
 }  // namespace
 
 int64_t StepDecoder::shared_tokens(std::span<const int32_t> ids, size_t other) const {
@@ -65,8 +54,7 @@ at::Tensor StepDecoder::add(std::span<const int32_t> ids, int64_t longest, bool 
         shared = tokens;
         from = other;
       }
-    if (shared > 0)
-      copy_beginning(model_.config(), *caches_[from], shared, model_.compute_dtype(), device_, *cache);
+    if (shared > 0) cache->append_beginning(*caches_[from], shared);
   }
   caches_.push_back(std::move(cache));
   read_.emplace_back(ids.begin(), ids.end());

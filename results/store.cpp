@@ -17,7 +17,8 @@ double real(const SQLite::Column& column) {
   return column.isNull() ? std::numeric_limits<double>::quiet_NaN() : column.getDouble();
 }
 
-// Runs a bound INSERT and makes it ready for the next row; the row's id. (SQLite stores NaN as NULL by itself.)
+// Runs a bound INSERT and makes it ready for the next row; the row's id. (SQLite stores NaN as NULL by
+// itself.)
 int64_t insert(SQLite::Database& db, SQLite::Statement& statement) {
   statement.exec();
   statement.reset();
@@ -26,16 +27,19 @@ int64_t insert(SQLite::Database& db, SQLite::Statement& statement) {
 
 int64_t store_environment(SQLite::Database& db, const Environment& e) {
   const auto bind = [&](SQLite::Statement& s) {
-    SQLite::bind(s, e.commit, e.version, e.libtorch, e.cpu, e.isa, e.gpu, e.hostname, e.mpi, e.ranks, e.threads);
+    SQLite::bind(s, e.commit, e.version, e.libtorch, e.cpu, e.isa, e.gpu, e.hostname, e.mpi, e.ranks,
+                 e.threads);
   };
-  SQLite::Statement add(db,
-                        "INSERT INTO environment (git_commit, version, libtorch, cpu, isa, gpu, hostname, mpi, ranks, "
-                        "threads) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING");
+  SQLite::Statement add(
+      db,
+      "INSERT INTO environment (git_commit, version, libtorch, cpu, isa, gpu, hostname, mpi, ranks, "
+      "threads) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING");
   bind(add);
   add.exec();
-  SQLite::Statement find(db,
-                         "SELECT id FROM environment WHERE git_commit = ? AND version = ? AND libtorch = ? AND cpu = ? "
-                         "AND isa = ? AND gpu = ? AND hostname = ? AND mpi = ? AND ranks = ? AND threads = ?");
+  SQLite::Statement find(
+      db,
+      "SELECT id FROM environment WHERE git_commit = ? AND version = ? AND libtorch = ? AND cpu = ? "
+      "AND isa = ? AND gpu = ? AND hostname = ? AND mpi = ? AND ranks = ? AND threads = ?");
   bind(find);
   PTQ_CHECK(find.executeStep());
   return find.getColumn(0).getInt64();
@@ -45,15 +49,17 @@ void store_cell(SQLite::Database& db, int64_t run, const CellRow& c) {
   SQLite::Statement done(db, "SELECT 1 FROM cell WHERE key = ? AND status = 'done'");
   done.bind(1, c.key);
   if (done.executeStep()) return;
-  SQLite::Statement add(db,
-                        "INSERT INTO cell (key, run, quantize_key, description, checkpoint_digest, calibration_digest, "
-                        "evaluation_digest, status, error, average_bits, seconds, peak_memory_bytes) "
-                        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
+  SQLite::Statement add(
+      db,
+      "INSERT INTO cell (key, run, quantize_key, description, checkpoint_digest, calibration_digest, "
+      "evaluation_digest, status, error, average_bits, seconds, peak_memory_bytes) "
+      "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
   SQLite::bind(add, c.key, run, c.quantize_key, canonical(c.cell), c.checkpoint_digest, c.calibration_digest,
                c.evaluation_digest, c.status, c.error, c.average_bits, c.seconds, c.peak_memory_bytes);
   const int64_t id = insert(db, add);
 
-  SQLite::Statement metric(db, "INSERT INTO metric (cell, name, value, stderr, count) VALUES (?, ?, ?, ?, ?)");
+  SQLite::Statement metric(db,
+                           "INSERT INTO metric (cell, name, value, stderr, count) VALUES (?, ?, ?, ?, ?)");
   for (const auto& m : c.metrics) {
     const double stderr_or_none = m.stderr_ < 0 ? std::numeric_limits<double>::quiet_NaN() : m.stderr_;
     SQLite::bind(metric, id, m.name, m.value, stderr_or_none, m.count);
@@ -69,16 +75,18 @@ void store_cell(SQLite::Database& db, int64_t run, const CellRow& c) {
     SQLite::bind(text, id, d.name, d.document, d.value);
     insert(db, text);
   }
-  SQLite::Statement layer(db,
-                          "INSERT INTO cell_layer_metric (cell, layer, name, value, step) VALUES (?, ?, ?, ?, ?)");
+  SQLite::Statement layer(
+      db, "INSERT INTO cell_layer_metric (cell, layer, name, value, step) VALUES (?, ?, ?, ?, ?)");
   for (const auto& l : c.layers) {
     SQLite::bind(layer, id, l.layer, l.name, l.value, l.step);
     insert(db, layer);
   }
 }
 
-std::vector<LayerMetricRow> load_layers(SQLite::Database& db, const std::string& table, int64_t id) {
-  SQLite::Statement find(db, "SELECT layer, name, value, step FROM " + table + " = ? ORDER BY id");
+std::vector<LayerMetricRow> load_layers(SQLite::Database& db, const std::string& table, const std::string& of,
+                                        int64_t id) {
+  SQLite::Statement find(
+      db, "SELECT layer, name, value, step FROM " + table + " WHERE " + of + " = ? ORDER BY id");
   find.bind(1, id);
   std::vector<LayerMetricRow> rows;
   while (find.executeStep())
@@ -88,9 +96,10 @@ std::vector<LayerMetricRow> load_layers(SQLite::Database& db, const std::string&
 }
 
 std::optional<QuantizationRow> load_quantization(SQLite::Database& db, const std::string& key) {
-  SQLite::Statement find(db,
-                         "SELECT q.id, a.file, a.digest, q.average_bits, q.seconds, q.peak_memory_bytes FROM "
-                         "latest_quantization AS q JOIN artifact AS a ON a.quantization = q.id WHERE q.key = ?");
+  SQLite::Statement find(
+      db,
+      "SELECT q.id, a.file, a.digest, q.average_bits, q.seconds, q.peak_memory_bytes FROM "
+      "latest_quantization AS q JOIN artifact AS a ON a.quantization = q.id WHERE q.key = ?");
   find.bind(1, key);
   if (!find.executeStep()) return std::nullopt;
   QuantizationRow row;
@@ -101,7 +110,7 @@ std::optional<QuantizationRow> load_quantization(SQLite::Database& db, const std
   row.average_bits = real(find.getColumn(3));
   row.seconds = real(find.getColumn(4));
   row.peak_memory_bytes = find.getColumn(5).getInt64();
-  row.layers = load_layers(db, "layer_metric WHERE quantization", id);
+  row.layers = load_layers(db, "layer_metric", "quantization", id);
   return row;
 }
 
@@ -109,8 +118,9 @@ void store_quantization(SQLite::Database& db, int64_t run, const QuantizationRow
   if (const auto old = load_quantization(db, q.key)) {
     if (old->artifact == q.artifact && old->artifact_digest == q.artifact_digest) return;
     if (old->artifact_digest != q.artifact_digest)
-      log_warning("quantization " + q.key.substr(0, 12) +
-                  " gave other codes than the time before; cells evaluated on the former ones stay as they are");
+      log_warning(
+          "quantization " + q.key.substr(0, 12) +
+          " gave other codes than the time before; cells evaluated on the former ones stay as they are");
   }
   SQLite::Statement add(db,
                         "INSERT INTO quantization (key, run, average_bits, seconds, peak_memory_bytes) "
@@ -120,8 +130,8 @@ void store_quantization(SQLite::Database& db, int64_t run, const QuantizationRow
   SQLite::Statement artifact(db, "INSERT INTO artifact (quantization, file, digest) VALUES (?, ?, ?)");
   SQLite::bind(artifact, id, q.artifact, q.artifact_digest);
   artifact.exec();
-  SQLite::Statement layer(db, 
-                          "INSERT INTO layer_metric (quantization, layer, name, value, step) VALUES (?, ?, ?, ?, ?)");
+  SQLite::Statement layer(
+      db, "INSERT INTO layer_metric (quantization, layer, name, value, step) VALUES (?, ?, ?, ?, ?)");
   for (const auto& l : q.layers) {
     SQLite::bind(layer, id, l.layer, l.name, l.value, l.step);
     insert(db, layer);
@@ -130,17 +140,17 @@ void store_quantization(SQLite::Database& db, int64_t run, const QuantizationRow
 
 // The latest_cell row of this key with its document scores, or all of them in order of key without.
 std::vector<CellRow> load_cells(SQLite::Database& db, const std::optional<std::string>& key) {
-  SQLite::Statement find(db,
-                         std::string("SELECT id, key, quantize_key, description, checkpoint_digest, calibration_digest, "
-                                     "evaluation_digest, status, error, average_bits, seconds, peak_memory_bytes "
-                                     "FROM latest_cell ") +
-                             (key ? "WHERE key = ?" : "ORDER BY key"));
+  SQLite::Statement find(
+      db, std::string("SELECT id, key, quantize_key, description, checkpoint_digest, calibration_digest, "
+                      "evaluation_digest, status, error, average_bits, seconds, peak_memory_bytes "
+                      "FROM latest_cell ") +
+              (key ? "WHERE key = ?" : "ORDER BY key"));
   if (key) find.bind(1, *key);
   SQLite::Statement metrics(db, "SELECT name, value, stderr, count FROM metric WHERE cell = ? ORDER BY id");
   SQLite::Statement scores(
       db, "SELECT document, name, value FROM document_score WHERE cell = ? ORDER BY name, document");
-  SQLite::Statement texts(db,
-                          "SELECT document, name, value FROM document_text WHERE cell = ? ORDER BY name, document");
+  SQLite::Statement texts(
+      db, "SELECT document, name, value FROM document_text WHERE cell = ? ORDER BY name, document");
   std::vector<CellRow> rows;
   while (find.executeStep()) {
     CellRow row;
@@ -172,7 +182,7 @@ std::vector<CellRow> load_cells(SQLite::Database& db, const std::optional<std::s
       while (texts.executeStep())
         row.texts.push_back(
             {texts.getColumn(0).getInt64(), texts.getColumn(1).getString(), texts.getColumn(2).getString()});
-      row.layers = load_layers(db, "cell_layer_metric WHERE cell", id);
+      row.layers = load_layers(db, "cell_layer_metric", "cell", id);
     }
     rows.push_back(std::move(row));
   }
@@ -192,7 +202,8 @@ class SqliteStore : public ResultStore {
     });
   }
 
-  int64_t begin_run(const std::string& experiment, const Json& resolved, const Environment& environment) override {
+  int64_t begin_run(const std::string& experiment, const Json& resolved,
+                    const Environment& environment) override {
     return database_.write([&](SQLite::Database& db) {
       SQLite::Statement add(db, "INSERT INTO run (environment, experiment, resolved) VALUES (?, ?, ?)");
       SQLite::bind(add, store_environment(db, environment), experiment, canonical(resolved));
@@ -251,9 +262,10 @@ class SqliteStore : public ResultStore {
 
   std::vector<std::string> artifacts() const override {
     return database_.read([](SQLite::Database& db) {
-      SQLite::Statement find(db,
-                             "SELECT a.file FROM latest_quantization AS q JOIN artifact AS a ON a.quantization = q.id "
-                             "ORDER BY a.file");
+      SQLite::Statement find(
+          db,
+          "SELECT a.file FROM latest_quantization AS q JOIN artifact AS a ON a.quantization = q.id "
+          "ORDER BY a.file");
       std::vector<std::string> files;
       while (find.executeStep()) files.push_back(find.getColumn(0).getString());
       return files;

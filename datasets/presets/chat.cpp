@@ -21,8 +21,8 @@ std::vector<std::vector<int32_t>> conversations(const CalibrationInput& input) {
     try {
       text = input.chat(messages);
     } catch (const UserError& error) {
-      const char* list = documents[i].value.contains("messages") ? "messages" : "conversations";
-      throw UserError(Where{documents[i].file, documents[i].line, list}, error.message());
+      throw UserError(Where{documents[i].file, documents[i].line, conversation_field(documents[i])},
+                      error.message());
     }
     const auto ids = input.tokenizer.encode(text, false);
     stream.insert(stream.end(), ids.begin(), ids.end());

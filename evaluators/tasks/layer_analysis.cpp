@@ -7,8 +7,8 @@
 //   of each block    cosine and relative_error of its output
 //   metrics          block_cosine, block_relative_error: means over blocks; <name>: mean over all linears of
 //                    <name> above; <name>,<kind> (cosine,q_proj): over those of one kind, LLMC's tables
-// Full precision has kurtoses only; its cosines are 1 and its errors 0 by definition. Blocks that a method drops
-// have no linears to look at.
+// Full precision has kurtoses only; its cosines are 1 and its errors 0 by definition. Blocks that a method
+// drops have no linears to look at.
 #include <algorithm>
 #include <map>
 
@@ -18,9 +18,6 @@
 
 namespace ptq {
 namespace {
-
-// "q_proj" of "model.layers.0.self_attn.q_proj".
-std::string kind_of(const std::string& linear) { return linear.substr(linear.rfind('.') + 1); }
 
 // Means over what is added under a name, in order of first appearance.
 class Means {
@@ -89,7 +86,7 @@ class LayerAnalysis : public InsideTask {
     const auto note = [&](const std::string& name, double value, bool stored) {
       if (stored) findings.layers.push_back({linear.name, name, value});
       means.add(name, value);
-      means.add(name + "," + kind_of(linear.name), value);
+      means.add(name + "," + linear_kind(linear.name), value);
     };
     note("weight_kurtosis", quantized ? linear.quantized_weight_kurtosis : linear.weight_kurtosis, true);
     note("input_kurtosis", quantized ? linear.quantized_input_kurtosis : linear.input_kurtosis, true);
@@ -104,14 +101,14 @@ class LayerAnalysis : public InsideTask {
 
   bool wants_columns(const std::string& linear) const {
     return std::ranges::any_of(
-        columns_, [&](const std::string& name) { return name == linear || name == kind_of(linear); });
+        columns_, [&](const std::string& name) { return name == linear || name == linear_kind(linear); });
   }
   void check_columns(const std::vector<BlockAnalysis>& blocks) const {
     std::vector<std::string> names;
     for (const BlockAnalysis& block : blocks)
       for (const LinearAnalysis& linear : block.linears) {
         names.push_back(linear.name);
-        if (block.index == 0) names.push_back(kind_of(linear.name));
+        if (block.index == 0) names.push_back(linear_kind(linear.name));
       }
     for (const std::string& name : columns_)
       if (std::ranges::find(names, name) == names.end())

@@ -177,9 +177,7 @@ TEST(OsPlus, TheLossOfAllSequencesIsTheMeanOfTheirs) {
 
 TEST(OsPlus, RestoresW8A8WhereOutlierChannelsBreakRoundToNearest) {
   RandomBlock random({.hidden = 64, .intermediate = 96, .heads = 4, .kv_heads = 2, .head_dim = 16});
-  QuantSpec spec;
-  spec.weights = test::weights(8, true, Granularity::channel);
-  spec.activations.format = "int";
+  const QuantSpec spec = test::w8a8();
   const double plain = test::rounded_error(random, spec, "rtn");
   test::inject_outliers(random.block, {.factor = 100, .values = false, .products = false});
   EXPECT_GT(test::rounded_error(random, spec, "rtn"), 5 * plain);
@@ -188,9 +186,7 @@ TEST(OsPlus, RestoresW8A8WhereOutlierChannelsBreakRoundToNearest) {
 
 TEST(OsPlus, RestoresOutlierChannelsBeforeOAndDown) {
   RandomBlock random({.hidden = 64, .intermediate = 96, .heads = 4, .kv_heads = 2, .head_dim = 16});
-  QuantSpec spec;
-  spec.weights = test::weights(8, true, Granularity::channel);
-  spec.activations.format = "int";
+  const QuantSpec spec = test::w8a8();
   const double plain = test::rounded_error(random, spec, "rtn");
   test::inject_outliers(random.block, {.factor = 100, .norms = false});
   const Json all = {{"preset", "os_plus"},

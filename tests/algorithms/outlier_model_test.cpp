@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/algorithms/quantized_model.h"
+#include "tests/algorithms/rounded_block.h"
 #include "tests/support/outlier_channels.h"
 #include "tests/support/paths.h"
 #include "tests/support/temporary_folder.h"
@@ -15,8 +16,6 @@ class Stories : public testing::Test {
     const std::string dir = test::shared_path("data/stories260K");
     PTQ_NEEDS_FILE(dir);
     plain_ = Checkpoint::open(dir);
-    spec_.weights = test::weights(8, true, Granularity::channel);
-    spec_.activations.format = "int";
     // Texts of its own: greedy from BOS and another first token each.
     const DecoderModel model(plain_, at::kFloat);
     for (const int32_t first : {403, 410, 291, 338, 317, 269, 261, 377}) {
@@ -40,7 +39,7 @@ class Stories : public testing::Test {
 
   test::TemporaryFolder folder_;
   std::shared_ptr<const Checkpoint> plain_;
-  QuantSpec spec_;
+  QuantSpec spec_ = test::w8a8();
   std::vector<at::Tensor> texts_, held_out_;
 };
 

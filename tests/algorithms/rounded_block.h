@@ -10,6 +10,14 @@
 
 namespace ptq::test {
 
+// Weights by channel, inputs of linears by token.
+inline QuantSpec w8a8() {
+  QuantSpec spec;
+  spec.weights = weights(8, true, Granularity::channel);
+  spec.activations.format = "int";
+  return spec;
+}
+
 // |y' - y| / |y| over all sequences, by norms. The block is a copy; dynamic activations.
 inline double rounded_error(const RandomBlock& random, const QuantSpec& spec, const Json& method) {
   RandomBlock copy = random;

@@ -118,9 +118,7 @@ TEST(SmoothQuant, HalfAndHalfMakesActivationsAndWeightsOfAChannelEqual) {
 
 TEST(SmoothQuant, RestoresW8A8WhereOutlierChannelsBreakRoundToNearest) {
   RandomBlock random({.hidden = 64, .intermediate = 96, .heads = 4, .kv_heads = 2, .head_dim = 16});
-  QuantSpec spec;
-  spec.weights = test::weights(8, true, Granularity::channel);
-  spec.activations.format = "int";
+  const QuantSpec spec = test::w8a8();
   const double plain = test::rounded_error(random, spec, "rtn");
   test::inject_outliers(random.block, {.factor = 100});
   const double broken = test::rounded_error(random, spec, "rtn");

@@ -4,7 +4,11 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "models/attention_tiles.h"
+#include "models/dropped_block.h"
+#include "models/overlay.h"
 #include "tests/support/paths.h"
 
 namespace ptq {
@@ -59,6 +63,24 @@ INSTANTIATE_TEST_SUITE_P(Models, StepsOfVariant,
                          testing::Values("llama_gqa_tied", "llama_bias", "rope_llama3", "mistral_window",
                                          "qwen2"),
                          [](const auto& info) { return std::string(info.param); });
+
+// A dropped block has nothing in the cache.
+TEST(StepDecoder, SharesABeginningWhereABlockIsDropped) {
+  for (const int64_t dropped : {0, 1}) {
+    auto overlay = std::make_shared<Overlay>();
+    overlay->tensors[dropped_block_name(dropped)] = at::ones({1});
+    const DecoderModel model(
+        Checkpoint::open(test::project_path("tests/models/golden/logits/llama_gqa_tied")), at::kFloat,
+        overlay);
+    std::vector<int32_t> first = some_ids(80, 1), second = some_ids(110, 2);
+    std::copy_n(first.begin(), 60, second.begin());
+    StepDecoder decoder(model);
+    decoder.add(first, 120);
+    const at::Tensor hidden_TD = decoder.add(second, 120, /*share=*/true);
+    EXPECT_EQ(hidden_TD.size(0), 50) << "60 of 110 are the other's";
+    EXPECT_LT(difference(hidden_TD, whole(model, second).narrow(0, 60, 50)), 2e-5);
+  }
+}
 
 // In a model whose shapes tiles serve.
 TEST(StepDecoder, BitsDependNeitherOnOtherSequencesNorOnTheirNumber) {
