@@ -13,9 +13,9 @@
 namespace ptq {
 namespace {
 
-// Requests of a batch: few where there are few, so that ranks get some each.
-constexpr int64_t least_requests = 8, most_requests = 32, usual_batches = 16;
-constexpr int64_t most_sequences = 32;
+// Requests of a batch: few where there are few, so that ranks get some each, but a step of 16 sequences takes
+// hardly longer than one of 8, and at a batch's end the last answers run alone.
+constexpr int64_t least_requests = 16, most_requests = 128, usual_batches = 16;
 constexpr int64_t most_cached_tokens = 16384;
 
 // The logits [R, V] of sequences whose ids are `seen`, as transformers' RepetitionPenaltyLogitsProcessor

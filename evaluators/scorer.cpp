@@ -8,6 +8,7 @@
 #include <span>
 
 #include "core/error.h"
+#include "models/attention.h"
 #include "models/device.h"
 #include "models/kernels.h"
 #include "models/linear_tiles.h"
@@ -16,8 +17,8 @@
 namespace ptq {
 namespace {
 
-constexpr int64_t growth = 4;         // of a batch, by requests that share
-constexpr int64_t least_tokens = least_tile_rows;  // of a forward pass
+constexpr int64_t growth = 4;                         // of a batch, by requests that share
+constexpr int64_t least_tokens = least_tile_queries;  // of a forward pass
 
 // Ids that the model reads.
 std::span<const int32_t> fed(const Request& request) {
@@ -80,8 +81,8 @@ Packed pack(const std::vector<Request>& requests, const Batch& batch) {
       result.targets.push_back(request.ids[i]);
     }
   }
-  // From 32 rows on the tiles of products serve, with the same bits for a row whatever the others: a batch of
-  // fewer is filled up.
+  // From so many on tiles serve attention and products, with the same bits for a row whatever the others: a
+  // batch of fewer is filled up.
   const int32_t other = requests.at(static_cast<size_t>(batch.requests.back())).ids.front() == 0 ? 1 : 0;
   if (builder.tokens() < least_tokens) builder.add(std::vector<int32_t>(least_tokens, other));
   result.forest = std::make_shared<const TokenForest>(builder.finish());

@@ -8,6 +8,7 @@
 
 #include "algorithms/shards.h"
 #include "core/error.h"
+#include "evaluators/decoding.h"
 #include "models/config_reader.h"
 #include "models/linear_tiles.h"
 
@@ -95,14 +96,20 @@ std::vector<BatchShape> batch_shapes(const std::vector<Request>& requests, const
   std::vector<BatchShape> shapes;
   for (const Batch& batch : batches) {
     BatchShape shape{.tokens = batch.tokens};
+    int64_t decoded = 0;
     for (const int64_t index : batch.requests) {
       const Request& request = requests.at(static_cast<size_t>(index));
       const auto ids = static_cast<int64_t>(request.ids.size());
       shape.longest = std::max(shape.longest, ids - (request.feed_all ? 0 : 1));
       shape.scored += ids - request.from;
-      shape.steps = std::max(shape.steps, generation ? generation->most_tokens : request.decode);
+      const int64_t steps = generation ? generation->most_tokens : request.decode;
+      shape.steps = std::max(shape.steps, steps);
+      decoded += steps;
     }
-    if (generation) shape.tokens -= generation->most_tokens * static_cast<int64_t>(batch.requests.size());
+    const auto requests_in_batch = static_cast<int64_t>(batch.requests.size());
+    shape.running = std::clamp(requests_in_batch, least_tile_rows, most_sequences);
+    shape.steps = std::max(shape.steps, (decoded + shape.running - 1) / shape.running);
+    if (generation) shape.tokens -= generation->most_tokens * requests_in_batch;
     shape.scored = std::min(shape.scored, shape.tokens);  // choices of one token share theirs
     shapes.push_back(shape);
   }
@@ -168,9 +175,9 @@ UnitWork score_work(const ModelShape& model, bool bfloat16, bool quantized, bool
     for (int64_t at = 0; at < batch.scored; at += 256)
       head += product_work(std::min<int64_t>(256, batch.scored - at), c.hidden_size, c.vocab_size, bfloat16);
     head.add(Kernel::log_softmax, count(batch.scored) * count(c.vocab_size));
-    // A step is filled up to the tiles' rows, whatever its sequences. (What it attends to is not counted.)
-    forward += block_work(c, least_tile_rows, 1, bfloat16).times(count(c.layers * batch.steps));
-    head += product_work(least_tile_rows, c.hidden_size, c.vocab_size, bfloat16).times(count(batch.steps));
+    // (What a step attends to is not counted.)
+    forward += block_work(c, batch.running, 1, bfloat16).times(count(c.layers * batch.steps));
+    head += product_work(batch.running, c.hidden_size, c.vocab_size, bfloat16).times(count(batch.steps));
   }
   UnitWork unit;
   unit.stages.push_back({.what = "forward", .work = forward, .pieces = 1});

@@ -65,7 +65,8 @@ ModelShape read_model_shape(const std::string& dir);  // config.json alone
 // One batch of an evaluation: tokens that the model reads, the longest request's, positions that have logits.
 struct BatchShape {
   int64_t tokens = 1, longest = 1, scored = 0;
-  int64_t steps = 0;  // of sequences that read a token each (evaluators/decoding.h)
+  int64_t steps = 0;    // of sequences that read a token each (evaluators/decoding.h)
+  int64_t running = 1;  // rows of a step
 };
 // generation: of answers, which are taken to be of the most tokens.
 std::vector<BatchShape> batch_shapes(const std::vector<Request>& requests, const std::vector<Batch>& batches,

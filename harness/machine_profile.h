@@ -14,7 +14,7 @@ namespace ptq {
 // Kinds of work, each with its unit. `call`: what one operation costs beside its units.
 enum class Kernel : size_t {
   product_float32,
-  product_bfloat16,  // flop of x W^T, 32 rows or more
+  product_bfloat16,  // flop of x W^T, 8 rows or more
   pack_float32,
   pack_bfloat16,  // weights read and packed, once a product
   skinny_float32,

@@ -160,15 +160,15 @@ class Calibration {
       const at::Tensor x = at::randn({rows, inputs}).to(dtype), w = at::randn({outputs, inputs}).to(dtype);
       return measure([&] { linear_product(x, w); });
     };
-    constexpr int64_t wide = 1536, narrow = 576, few = 32, many = 512;
+    constexpr int64_t wide = 1536, narrow = 576, fewest = 4, few = 32, many = 512;
     const double weights = wide * narrow;
     const KernelRate both = fit({2 * weights * few, 1, product_seconds(few, narrow, wide)},
                                 {2 * weights * many, 1, product_seconds(many, narrow, wide)});
     rate(product) = {both.per_second, 2e-6};
     rate(pack) = {weights / std::max(1e-9, both.call_s - 2e-6), 0};
-    rate(skinny) = {2048.0 * 192 / product_seconds(12, 192, 2048), 0};
+    rate(skinny) = {2048.0 * 192 / product_seconds(fewest, 192, 2048), 0};
     if (!half) {  // larger than the caches, as heads are
-      const double head = 16384.0 * 576, seconds = product_seconds(12, 576, 16384);
+      const double head = 16384.0 * 576, seconds = product_seconds(fewest, 576, 16384);
       rate(Kernel::stream) = {4 * head / std::max(seconds / 10, seconds - head / rate(skinny).per_second), 0};
     }
 

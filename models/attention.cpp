@@ -31,8 +31,7 @@ at::Tensor attend(const at::Tensor& q_THE, const at::Tensor& k_SKE, const at::Te
 }
 
 bool tiles_serve(const at::Tensor& q_BTHE, const at::Tensor& k_BSKE, const at::Tensor& v_BSKE) {
-  // With few queries, packing the keys would cost more than it saves.
-  return q_BTHE.size(1) >= 16 && kernels_serve({q_BTHE, k_BSKE, v_BSKE}) &&
+  return q_BTHE.size(1) >= least_tile_queries && kernels_serve({q_BTHE, k_BSKE, v_BSKE}) &&
          attention_tiles_serve(q_BTHE.scalar_type(), q_BTHE.size(3));
 }
 

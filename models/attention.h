@@ -7,6 +7,9 @@
 
 namespace ptq {
 
+// Queries of a sequence from which on attention's tiles serve: with fewer, packing the keys would cost more than it saves.
+constexpr int64_t least_tile_queries = 16;
+
 // [T, S] bool: which of the S = keys positions the last T = queries of them see: none after itself and, with window > 0, none
 // `window` or more before it.
 at::Tensor visible_keys(int64_t queries, int64_t keys, int64_t window, const at::Device& device);

@@ -52,7 +52,7 @@ at::Tensor target_log_likelihoods(const DecoderModel& model, const at::Tensor& h
       targets.push_back(target_P[pair]);
       places.push_back(int64_t(pair));
     }
-    // From 32 rows on tiles serve (models/linear_tiles.h), with the same bits for a row whatever the others.
+    // From so many rows on tiles serve (models/linear_tiles.h), with the same bits for a row whatever the others.
     const size_t distinct = rows.size();
     rows.resize(std::max<size_t>(least_tile_rows, distinct), rows.back());
     const auto there = [&](const std::vector<int64_t>& values) { return at::tensor(values).to(hidden_TD.device()); };

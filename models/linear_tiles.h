@@ -7,8 +7,8 @@
 
 namespace ptq {
 
-// Rows from which on tiles serve: passes with fewer repeat one, so that a row's bits never depend on how many there are.
-constexpr int64_t least_tile_rows = 32;
+// Rows from which on tiles serve, one step of theirs: passes with fewer repeat one, so that a row's bits never depend on how many there are.
+constexpr int64_t least_tile_rows = 8;
 
 // Whether x [..., I] and weight [O, I] are served: CPU and dtype, contiguous weight, I a multiple of 16 words (16 floats, 32 bfloat16), O a
 // multiple of 32, at least least_tile_rows, no gradient wanted.

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "models/attention.h"
 #include "models/linear_tiles.h"
 #include "models/rope.h"
 
@@ -30,8 +31,8 @@ bool rounds_nothing(const DecoderModel& model) {
 int64_t StepDecoder::shared_tokens(std::span<const int32_t> ids, size_t other) const {
   const std::vector<int32_t>& theirs = read_[other];
   const auto common = static_cast<int64_t>(std::ranges::mismatch(ids, theirs).in1 - ids.begin());
-  // What is left to read fills a tile, so that its bits are those of a whole pass.
-  const int64_t shared = std::min(common, static_cast<int64_t>(ids.size()) - least_tile_rows);
+  // What is left to read is enough for tiles, so that its bits are those of a whole pass.
+  const int64_t shared = std::min(common, static_cast<int64_t>(ids.size()) - least_tile_queries);
   if (shared < least_shared) return 0;
   // A long sequence may have another table of rotations.
   const auto rows = [&](size_t length) {

@@ -1,5 +1,5 @@
 // StepDecoder: sequences that read one token at a time together, each through a KV cache of its own. Linears
-// see the sequences' tokens as rows of one matrix, at least 32 of them, so that tiles serve
+// see the sequences' tokens as rows of one matrix, at least 8 of them, so that tiles serve
 // (models/linear_tiles.h) and a sequence's bits depend neither on the others nor on how many there are. Where
 // tiles do not serve, its digits may differ by rounding.
 #pragma once
@@ -25,7 +25,7 @@ class StepDecoder {
   // A further sequence, after the others: reads ids (at least one) in one pass. Hidden states after the final
   // norm, [T, D]. longest: tokens that it may come to, for which its cache is made. share: a beginning that
   // it has in common with another sequence is taken from that one's cache, its states are not in the result
-  // (the last 32 ids' are); only where a token's keys and values depend on nothing behind it: where the model
+  // (the last 16 ids' are); only where a token's keys and values depend on nothing behind it: where the model
   // does not round while it runs and both lengths have the same RoPE.
   at::Tensor add(std::span<const int32_t> ids, int64_t longest, bool share = false);
   // Sequence r reads next_ids[r]; one for each. Hidden states after the final norm, [R, D].

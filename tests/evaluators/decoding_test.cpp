@@ -52,14 +52,15 @@ std::vector<Score> decoded(const DecoderModel& model, const std::vector<Request>
   return result;
 }
 
-TEST(PlanDecoding, TheLongestComeFirstEightOrMoreABatch) {
-  const auto requests = prompts({3, 9, 5, 9, 2, 2, 2, 2, 2, 7}, 50);
+TEST(PlanDecoding, TheLongestComeFirstSixteenOrMoreABatch) {
+  const auto requests = prompts({3, 9, 5, 9, 2, 2, 2, 2, 2, 7, 2, 2, 2, 2, 2, 2, 2, 2}, 50);
   const auto batches = plan_decoding(requests, Generation{4, {}});
   ASSERT_EQ(batches.size(), 2u);
-  EXPECT_THAT(batches[0].requests, ElementsAre(1, 3, 9, 2, 0, 4, 5, 6));
-  EXPECT_THAT(batches[1].requests, ElementsAre(7, 8));
+  EXPECT_THAT(batches[0].requests, ElementsAre(1, 3, 9, 2, 0, 4, 5, 6, 7, 8, 10, 11, 12, 13, 14, 15));
+  EXPECT_THAT(batches[1].requests, ElementsAre(16, 17));
   EXPECT_EQ(batches[1].tokens, 2 * (2 - 1 + 4));
   EXPECT_EQ(plan_decoding(prompts(std::vector<size_t>(512, 2), 50), {}).front().requests.size(), 32u);
+  EXPECT_EQ(plan_decoding(prompts(std::vector<size_t>(4096, 2), 50), {}).front().requests.size(), 128u);
 }
 
 TEST(DecodeBatch, AnswersAreTheArgMaxTokenByToken) {

@@ -79,8 +79,8 @@ TEST(CostModel, AttentionSkipsTilesThatNobodySees) {
 }
 
 TEST(CostModel, FewRowsReadTheWeightsOnce) {
-  EXPECT_EQ(units(product_work(8, 32, 64, true), Kernel::skinny_bfloat16), 32 * 64);
-  EXPECT_EQ(units(product_work(8, 32, 64, true), Kernel::product_bfloat16), 0);
+  EXPECT_EQ(units(product_work(4, 32, 64, true), Kernel::skinny_bfloat16), 32 * 64);
+  EXPECT_EQ(units(product_work(4, 32, 64, true), Kernel::product_bfloat16), 0);
 }
 
 TEST(CostModel, AScoreUnitHasForwardPassesAndAHeadForScoredTokens) {
