@@ -13,6 +13,8 @@ size_t length_without_trailing_space(std::string_view text);
 std::string stripped(std::string_view text);         // text.strip()
 size_t count_code_points(std::string_view text);     // len(text)
 size_t count_split_by_space(std::string_view text);  // len(re.split(r"\s+", text)): 1 for ""
+// text.capitalize(), but that a capital sigma at a word's end becomes the usual small one.
+std::string capitalized(std::string_view text);
 // text.replace(from, to); `from` is not empty.
 std::string replaced(std::string_view text, std::string_view from, std::string_view to);
 

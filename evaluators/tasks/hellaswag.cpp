@@ -1,9 +1,6 @@
 // HellaSwag (Zellers et al. 2019): how a scene goes on. Fields: activity_label, ctx_a, ctx_b, endings, label.
-#include <utf8proc.h>
-
 #include "evaluators/multiple_choice.h"
 #include "evaluators/python_text.h"
-#include "models/tokenizer/utf8.h"
 
 namespace ptq {
 namespace {
@@ -24,20 +21,6 @@ std::string without_marks(const std::string& raw) {
     result += text[i++];
   }
   return replaced(result, "  ", " ");
-}
-
-// First letter in title case, the others in lower case; letter by letter, so that a letter that becomes
-// several stays.
-std::string capitalized(const std::string& text) {
-  std::string result;
-  for (size_t i = 0; i < text.size();) {
-    const tokenizer::CodePoint c = tokenizer::code_point_at(text, i);
-    const auto value = static_cast<utf8proc_int32_t>(c.value);
-    tokenizer::append_utf8(result,
-                           static_cast<uint32_t>(i == 0 ? utf8proc_totitle(value) : utf8proc_tolower(value)));
-    i += c.bytes;
-  }
-  return result;
 }
 
 ChoiceItem parse(const Fields& fields) {

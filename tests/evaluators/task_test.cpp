@@ -269,5 +269,15 @@ TEST(PythonText, WhiteSpaceIsPythons) {
   EXPECT_EQ(replaced("a  b   c", "  ", " "), "a b  c");  // from the left, what was put in is not looked at
 }
 
+TEST(PythonText, CapitalLettersArePythons) {
+  EXPECT_EQ(capitalized("the END of É"), "The end of é");
+  EXPECT_EQ(capitalized("\u01c6X"), "\u01c5x");  // title case, not upper
+  EXPECT_EQ(capitalized("\u00df\u00df"), "Ss\u00df");
+  EXPECT_EQ(capitalized("\ufb03X"), "Ffix");
+  EXPECT_EQ(capitalized("\u0130\u0130"), "\u0130i\u0307");
+  EXPECT_EQ(capitalized(" aB"), " ab");
+  EXPECT_EQ(capitalized(""), "");
+}
+
 }  // namespace
 }  // namespace ptq
