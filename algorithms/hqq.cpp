@@ -37,7 +37,8 @@ at::Tensor next_zero(const at::Tensor& difference, const QuantGrid& grid, double
   return grid.zero_OG - shrunk_by.mean(1, /*keepdim=*/true) / grid.scale_OG;
 }
 
-HqqGroups search(const at::Tensor& weight_RC, const WeightSpec& spec, const HqqOptions& options) {
+// The min-max grid of each row, with a real zero point: where the search begins.
+QuantGrid first_grid(const at::Tensor& weight_RC, const WeightSpec& spec, const HqqOptions& options) {
   const auto [low, high] = at::aminmax(weight_RC, 1, /*keepdim=*/true);
   QuantGrid grid;
   grid.qmin = spec.qmin();
@@ -45,13 +46,18 @@ HqqGroups search(const at::Tensor& weight_RC, const WeightSpec& spec, const HqqO
   grid.group_of_column_I = consecutive_groups(weight_RC.size(1), weight_RC.size(1));
   grid.scale_OG = at::clamp_min(high - low, options.eps) / static_cast<double>(grid.qmax - grid.qmin);
   grid.scale_OG = at::maximum(grid.scale_OG, at::maximum(low.abs(), high.abs()) / most_steps);
+  grid.zero_OG = -low / grid.scale_OG;
+  return grid;
+}
+
+HqqGroups search(const at::Tensor& weight_RC, const WeightSpec& spec, const HqqOptions& options) {
+  QuantGrid grid = first_grid(weight_RC, spec, options);
   const auto whole = [&](const at::Tensor& zero) { return zero.round().clamp_(grid.qmin, grid.qmax); };
   const auto difference = [&](const at::Tensor& zero) {
     QuantGrid candidate = grid;
     candidate.zero_OG = zero;
     return weight_RC - fake_quantize(weight_RC, candidate);
   };
-  grid.zero_OG = -low / grid.scale_OG;
 
   HqqGroups best;
   at::Tensor kept = options.whole_zero ? whole(grid.zero_OG) : grid.zero_OG;
@@ -177,7 +183,14 @@ QuantGrid hqq_grid(const at::Tensor& weight_OI, const WeightSpec& spec, const Hq
   grid.group_of_column_I = consecutive_groups(columns, group);
   std::vector<at::Tensor> scale, zero;  // [O, groups]
   double sum = 0, first = 0;
+  const bool judged = options.iterations > 0 || options.whole_zero || error || first_error;
   const auto add = [&](const at::Tensor& weight_RC, int64_t rows) {
+    if (!judged) {
+      const QuantGrid only = first_grid(weight_RC.to(at::kFloat), spec, options);
+      scale.push_back(only.scale_OG.view({rows, -1}));
+      zero.push_back(only.zero_OG.view({rows, -1}));
+      return;
+    }
     const HqqGroups found = hqq_groups(weight_RC, spec, options);
     scale.push_back(found.scale_R.view({rows, -1}));
     zero.push_back(found.zero_R.view({rows, -1}));

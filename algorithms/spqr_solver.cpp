@@ -26,7 +26,10 @@ QuantGrid with_columns(QuantGrid grid, int64_t columns) {
 class TileSolver {
  public:
   TileSolver(const SpqrProblem& problem, int64_t row, int64_t rows)
-      : problem_(problem), columns_(problem.weight_OI.size(1)), upper_(problem.factor.upper_II) {
+      : problem_(problem),
+        columns_(problem.weight_OI.size(1)),
+        upper_(problem.factor.upper_II),
+        diagonal_I_(upper_.diagonal().contiguous()) {
     w_ = problem.weight_OI.narrow(0, row, rows).clone();
     w_.masked_fill_(problem.factor.dead_I, 0.0);
     if (problem.factor.order_I.defined()) w_ = w_.index_select(1, problem.factor.order_I);
@@ -60,8 +63,7 @@ class TileSolver {
   void fit(int64_t start, int64_t end) {
     at::Tensor weight = kept_values(w_.slice(1, start, end), start, end).contiguous();
     if (end - start > 1 && std::isfinite(problem_.threshold)) {
-      const at::Tensor gain =
-          leave_one_out(weight, upper_.diagonal().slice(0, start, end), problem_.fit_group);
+      const at::Tensor gain = leave_one_out(weight, diagonal_I_.slice(0, start, end), problem_.fit_group);
       const at::Tensor stays = gain <= problem_.threshold;
       const at::Tensor mean =
           (weight * stays).sum(1, /*keepdim=*/true) / stays.sum(1, /*keepdim=*/true).clamp_min(1);
@@ -79,7 +81,7 @@ class TileSolver {
 
   void round_column(int64_t i, int64_t begin, int64_t end, at::Tensor& errors) {
     const at::Tensor w = w_.slice(1, i, i + 1);
-    const double diagonal = upper_[i][i].item<double>();
+    const double diagonal = diagonal_I_.const_data_ptr<float>()[i];
     const at::Tensor codes = quantize(kept_values(w, i, i + 1), grid_);
     codes_.slice(1, i, i + 1).copy_(codes);
     at::Tensor error = (w - dequantize(codes, grid_)).div_(diagonal);
@@ -113,6 +115,7 @@ class TileSolver {
   const SpqrProblem& problem_;
   const int64_t columns_;
   const at::Tensor& upper_;
+  const at::Tensor diagonal_I_;
   at::Tensor w_, kept_, codes_, outliers_;  // in order of processing
   QuantGrid grid_;                          // of the group in hand, for one column
   std::vector<at::Tensor> scales_, zeros_;
@@ -132,14 +135,16 @@ double spqr_threshold(const at::Tensor& weight_OI, const HessianFactor& factor, 
 
 at::Tensor second_level(const at::Tensor& value_R1, int bits, int64_t group) {
   if (bits >= 16) return value_R1;
-  std::vector<at::Tensor> parts;
-  for (int64_t row = 0; row < value_R1.size(0); row += group) {
-    const at::Tensor value = value_R1.slice(0, row, row + group);
-    const at::Tensor low = value.min(), step = (value.max() - low) / static_cast<double>((1 << bits) - 1);
-    const at::Tensor code = ((value - low) / step.clamp_min(1e-30)).round_().clamp_max_((1 << bits) - 1);
-    parts.push_back(low + code * step);
-  }
-  return at::cat(parts);
+  const int64_t rows = value_R1.size(0), even = rows / group * group, last = (1 << bits) - 1;
+  const auto rounded = [&](const at::Tensor& value_Gg) {
+    const auto [low, high] = at::aminmax(value_Gg, 1, /*keepdim=*/true);
+    const at::Tensor step = (high - low) / static_cast<double>(last);
+    const at::Tensor code = ((value_Gg - low) / step.clamp_min(1e-30)).round_().clamp_max_(last);
+    return (low + code * step).view({-1, 1});
+  };
+  if (even == rows) return rounded(value_R1.reshape({-1, group}));
+  const at::Tensor rest = rounded(value_R1.slice(0, even).reshape({1, -1}));
+  return even == 0 ? rest : at::cat({rounded(value_R1.slice(0, 0, even).reshape({-1, group})), rest});
 }
 
 at::Tensor leave_one_out(const at::Tensor& weight_Og, const at::Tensor& diagonal_g,

@@ -45,6 +45,8 @@ const std::array<KernelEntry, kernel_count>& entries() {
       {"candidate", Basis::bandwidth, 0.03},
       {"clip", Basis::bandwidth, 0.015},
       {"search", Basis::bandwidth, 0.01},
+      {"zero_search", Basis::bandwidth, 0.005},
+      {"leave_out", Basis::bandwidth, 0.01},
       {"gradient_float32", Basis::float32, 0.6},
       {"gradient_bfloat16", Basis::bfloat16, 0.4},
       {"learn", Basis::bandwidth, 0.01},

@@ -34,6 +34,8 @@ enum class Kernel : size_t {
   candidate,          // weights scaled, rounded on a new grid, scaled back (AWQ's scale search)
   clip,               // weights of one row tile and group, one candidate (AWQ's clip search)
   search,             // weights, one candidate of the mse range
+  zero_search,        // weights, one zero point of HQQ's
+  leave_out,  // weights times their group's size (SpQR leaves out each of a group in turn); a call: a column
   gradient_float32,
   gradient_bfloat16,  // flop of a block's forward and backward products and attention
   learn,              // weights, one iteration of a learned rounding (apply, chain, move)

@@ -16,8 +16,10 @@
 #include "algorithms/block_gradient.h"
 #include "algorithms/gptq_solver.h"
 #include "algorithms/hessian.h"
+#include "algorithms/hqq.h"
 #include "algorithms/ranges.h"
 #include "algorithms/signround.h"
+#include "algorithms/spqr_solver.h"
 #include "algorithms/statistics.h"
 #include "core/log.h"
 #include "core/machine.h"
@@ -273,6 +275,13 @@ class Calibration {
       return Sample{static_cast<double>(rows * columns) * 8, 8, measure([&] { mse_grid(w, spec, options); })};
     };
     rate(Kernel::search) = fit(search(128, 64), search(256, 256));
+    const auto zero_search = [&](int64_t rows, int64_t columns) {
+      const at::Tensor w = weights(rows, columns);
+      HqqOptions options;
+      options.iterations = 7;
+      return Sample{static_cast<double>(rows * columns) * 8, 8, measure([&] { hqq_grid(w, spec, options); })};
+    };
+    rate(Kernel::zero_search) = fit(zero_search(128, 64), zero_search(256, 256));
   }
 
   void solver() {
@@ -288,6 +297,22 @@ class Calibration {
                     measure([&] { gptq_solve_tile(problem, 0); })};
     };
     rate(Kernel::solve) = fit(sample(32), sample(128));
+
+    const auto leave_out = [&](int64_t rows) {
+      constexpr int64_t width = 128, group = 16;
+      const at::Tensor w = at::randn({rows, width}).mul_(0.05), x = at::randn({2 * width, width});
+      const HessianFactor factor = factor_hessian(at::mm(x.t(), x), 1, false, "calibration");
+      const WeightSpec spec = groups(group);
+      const QuantGrid grid = minmax_grid(w, spec);
+      SpqrProblem problem{.weight_OI = w, .factor = factor, .spec = spec, .grid = grid, .fit_group = {}};
+      problem.fit_group = [&](const at::Tensor& of_group) {
+        return minmax_grid(of_group, groups(of_group.size(1)));
+      };
+      problem.threshold = spqr_threshold(w, factor, 0.2);
+      return Sample{static_cast<double>(rows * width * group), static_cast<double>(width),
+                    measure([&] { spqr_solve_tile(problem, 0); })};
+    };
+    rate(Kernel::leave_out) = fit(leave_out(16), leave_out(row_tile));
   }
 
   void learning() {

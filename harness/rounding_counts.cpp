@@ -49,8 +49,11 @@ void StepCounts::gptq(const Json& options, const WeightSpec& spec, const Solve& 
                    blocks = std::ceil(inputs / width);
       solve.add(Kernel::solve, size * width / 2, of_linear * blocks);
       solve.add(Kernel::update, size * (inputs - width), of_linear * (blocks - 1));
-      if (fits && range.value("step", "") == "mse")
-        solve += search_work(size, range.value("candidates", 80.0), of_linear * inputs / group);
+      const std::string step = range.value("step", "");
+      if (how.leaves_out) solve.add(Kernel::leave_out, size * group, of_linear * inputs);
+      if (fits && (step == "mse" || step == "hqq"))
+        solve += search_work(step == "mse" ? Kernel::search : Kernel::zero_search, size,
+                             range.value("candidates", 80.0), of_linear * inputs / group);
       else if (fits) solve.add(Kernel::range, size, of_linear * inputs / group);
       after.add(Kernel::quantize, size);
       tiles += static_cast<int64_t>(of_linear);
@@ -65,16 +68,10 @@ void StepCounts::gptq(const Json& options, const WeightSpec& spec, const Solve& 
     factor.bytes = factors * gram_bytes(kind);
     Stage& stage = by_pieces("solve", solve, tiles);
     stage.exchange = Exchange::gather;
-    stage.bytes = weights + (fits ? 8 * weights / count(group_of(spec, inputs_of(kind))) : 0);
+    stage.bytes =
+        weights + (fits || how.leaves_out ? 8 * weights / count(group_of(spec, inputs_of(kind))) : 0);
     everyone("rounding", after);
   }
-}
-
-void StepCounts::spqr(const Json& options, const WeightSpec& spec, bool known) {
-  // Every weight of a group is left out once.
-  everyone("ranges",
-           search_work(model_.block_weights(), count(spec.group_size), model_.block_weights() / 65536));
-  gptq(options, spec, {.fits = true}, known, {{"step", "minmax"}});
 }
 
 // Each linear by one member: its Hessian and weights turned (two factors of about the square root of a side

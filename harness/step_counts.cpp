@@ -24,8 +24,8 @@ std::vector<SubsetKind> asked_subsets(const Json& options) {
 
 }  // namespace
 
-Work search_work(double weights, double candidates, double tiles) {
-  return Work{}.add(Kernel::search, weights * candidates, tiles * candidates);
+Work search_work(Kernel kernel, double weights, double candidates, double tiles) {
+  return Work{}.add(kernel, weights * candidates, tiles * candidates);
 }
 
 Stage& StepCounts::everyone(const std::string& what, const Work& work) {
@@ -73,7 +73,7 @@ void StepCounts::count_step(const std::string& name, const Json& options, const 
     return gptq(options, spec, {.fits = refits}, known, range);
   }
   if (name == "owq") return gptq(options, spec, {.fits = refits, .own_factors = true}, known, range);
-  if (name == "spqr") return spqr(options, spec, known);
+  if (name == "spqr") return gptq(options, spec, {.leaves_out = true}, known, range);
   if (name == "quip") return quip(options, known);
   if (name == "signround") return signround(options);
   if (name == "lqer" || name == "l2qer") return lqer(name == "l2qer");
@@ -168,7 +168,7 @@ void StepCounts::fold(double weights) { everyone("fold", Work{}.add(Kernel::load
 
 void StepCounts::pruning(const std::string& name, bool known) {
   if (name == "wanda") statistics(every_subset(), known, false, true);
-  everyone("pruning", search_work(model_.block_weights(), 1, 7));
+  everyone("pruning", search_work(Kernel::search, model_.block_weights(), 1, 7));
 }
 
 void StepCounts::rotations() {  // of the weights, and of the stream there and back
@@ -253,16 +253,14 @@ void StepCounts::range_of(const std::string& name, const Json& options, Json& ra
   if (name == "mse" || name == "hqq") {
     const double candidates =
         name == "mse" ? options.value("candidates", 80) : options.value("iterations", 20) + 1;
-    range = {{"step", "mse"}, {"candidates", candidates}};
-    return search(candidates);
+    range = {{"step", name}, {"candidates", candidates}};
+    everyone("ranges",
+             search_work(name == "mse" ? Kernel::search : Kernel::zero_search, model_.block_weights(),
+                         candidates, std::ceil(model_.block_weights() / 65536)));
+    return;
   }
   range = {{"step", "minmax"}, {"candidates", 1}};
   everyone("ranges", Work{}.add(Kernel::range, model_.block_weights(), 7));
-}
-
-void StepCounts::search(double candidates) {
-  everyone("ranges",
-           search_work(model_.block_weights(), candidates, std::ceil(model_.block_weights() / 65536)));
 }
 
 void StepCounts::awq_clip(const Json& options, const WeightSpec& spec) {

@@ -50,18 +50,16 @@ class StepCounts : protected BlockCounts {
 
   // Ranges.
   void range_of(const std::string& name, const Json& options, Json& range);
-  void search(double candidates);
   void awq_clip(const Json& options, const WeightSpec& spec);
   void ada_dim(bool known);
   void dgq(const WeightSpec& spec, bool known);
 
   // Roundings (rounding_counts.cpp). factors: a factor for each linear, not for each subset.
   struct Solve {
-    bool fits = false, own_factors = false;
+    bool fits = false, own_factors = false, leaves_out = false;
   };
   void rounding();
   void gptq(const Json& options, const WeightSpec& spec, const Solve& how, bool known, const Json& range);
-  void spqr(const Json& options, const WeightSpec& spec, bool known);
   void quip(const Json& options, bool known);
   void lqer(bool scaled);
   void signround(const Json& options);
@@ -69,6 +67,6 @@ class StepCounts : protected BlockCounts {
   std::set<SubsetKind> shared_;  // statistics that the methods of this block have computed
 };
 
-Work search_work(double weights, double candidates, double tiles);
+Work search_work(Kernel kernel, double weights, double candidates, double tiles);
 
 }  // namespace ptq

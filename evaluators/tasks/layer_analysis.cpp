@@ -3,7 +3,7 @@
 // the model rounds while it runs.
 //   of each linear   weight_kurtosis, input_kurtosis of the evaluated model; cosine and relative_error of its
 //                    output, column_error (mean over the weight's columns) against full precision; with
-//                    `columns` naming it column_error of each column too, as a curve
+//                    `columns` naming it column_errors of each column too, as a curve
 //   of each block    cosine and relative_error of its output
 //   metrics          block_cosine, block_relative_error: means over blocks; <name>: mean over all linears of
 //                    <name> above; <name>,<kind> (cosine,q_proj): over those of one kind, LLMC's tables
