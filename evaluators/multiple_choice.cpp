@@ -96,13 +96,7 @@ class MultipleChoice : public Task {
         before = context(item.choices_in_context ? choice : item.question);
       Request request =
           builder.build(before, delimiter + (item.choices_in_context ? item.ending : choice), document);
-      // Choices that come to the same ids share one request, so that a tie is a tie to the last bit.
-      size_t index = first;
-      while (index < requests_.size() &&
-             (requests_[index].ids != request.ids || requests_[index].from != request.from))
-        ++index;
-      if (index == requests_.size()) requests_.push_back(std::move(request));
-      asked.request.push_back(index);
+      asked.request.push_back(place_of(std::move(request), requests_, first));
       asked.code_points.push_back(static_cast<double>(count_code_points(choice)));
       asked.bytes.push_back(static_cast<double>(choice.size()));
     }

@@ -90,6 +90,15 @@ RequestCounts RequestBuilder::finish() const {
   return counts_;
 }
 
+size_t place_of(Request request, std::vector<Request>& requests, size_t first) {
+  size_t place = first;
+  while (place < requests.size() &&
+         (requests[place].ids != request.ids || requests[place].from != request.from))
+    ++place;
+  if (place == requests.size()) requests.push_back(std::move(request));
+  return place;
+}
+
 void append_truncated(std::vector<Metric>& metrics, const RequestCounts& counts) {
   if (counts.truncated > 0)
     metrics.push_back({"truncated", static_cast<double>(counts.truncated), -1, counts.built});

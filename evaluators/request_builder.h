@@ -51,6 +51,10 @@ class RequestBuilder {
   RequestCounts counts_;
 };
 
+// Where `request` stands among those from `first` on, the document's; it is appended where none is equal:
+// choices that come to the same ids share one, so that a tie is a tie to the last bit.
+size_t place_of(Request request, std::vector<Request>& requests, size_t first);
+
 // `truncated`, of `built`, behind the others, when there are any.
 void append_truncated(std::vector<Metric>& metrics, const RequestCounts& counts);
 

@@ -2,7 +2,9 @@
 // question, mc1_targets and mc2_targets, each with choices and labels. mc1: whether the one true answer, the
 // first, is the likeliest. mc2: the share of all answers' probability that falls on true ones. Shots are not
 // added: lm-eval overlooks them too.
+#include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "core/log.h"
 #include "evaluators/metrics.h"
@@ -51,9 +53,13 @@ class Mc2 : public Task {
         fields.fail("mc2_targets.labels", "has " + std::to_string(labels.size()) + " labels for " +
                                               std::to_string(choices.size()) + " choices");
       const std::string before = prompt.context("", {}, question(fields));
-      for (const std::string& choice : choices)
-        requests_.push_back(builder.build(before, prompt.delimiter() + choice, document));
-      labels_.push_back(labels);
+      const size_t first = requests_.size();
+      std::vector<Choice> asked;
+      for (size_t i = 0; i < choices.size(); ++i) {
+        Request request = builder.build(before, prompt.delimiter() + choices[i], document);
+        asked.push_back({place_of(std::move(request), requests_, first), labels[i] == 1});
+      }
+      asked_.push_back(std::move(asked));
     }
     counts_ = builder.finish();
   }
@@ -64,15 +70,14 @@ class Mc2 : public Task {
   std::vector<Metric> metrics(const std::vector<Score>& scores) const override {
     check_scores(scores, requests_.size());
     std::vector<double> acc;
-    size_t next = 0;
-    for (const auto& labels : labels_) {
-      double largest = scores[next].log_likelihood;
-      for (size_t i = 0; i < labels.size(); ++i) largest = std::max(largest, scores[next + i].log_likelihood);
+    for (const std::vector<Choice>& choices : asked_) {
+      double largest = -std::numeric_limits<double>::infinity();
+      for (const Choice& choice : choices) largest = std::max(largest, scores[choice.request].log_likelihood);
       double right = 0, all = 0;
-      for (const int64_t label : labels) {
-        const double probability = std::exp(scores[next++].log_likelihood - largest);
+      for (const Choice& choice : choices) {
+        const double probability = std::exp(scores[choice.request].log_likelihood - largest);
         all += probability;
-        if (label == 1) right += probability;
+        if (choice.right) right += probability;
       }
       acc.push_back(right / all);
     }
@@ -82,9 +87,13 @@ class Mc2 : public Task {
   }
 
  private:
+  struct Choice {
+    size_t request = 0;
+    bool right = false;
+  };
   RequestCounts counts_;
   std::vector<Request> requests_;
-  std::vector<std::vector<int64_t>> labels_;  // of each document's choices
+  std::vector<std::vector<Choice>> asked_;  // of each document
 };
 
 // The evaluation without its shots, with a word about it.
