@@ -6,7 +6,7 @@ templates and tokenizers, brackets, figures, empty-looking words.
                              run with a Python that has lm-eval 0.4.13, transformers 5 and tokenizers (tools/task_golden.py)
 
 Each TOKENIZER is a folder; without one, a small tokenizer is trained on the changed documents. For each: requests of every task with 0 and 3 shots, id
-for id; metrics and standard errors of made-up answers, to 1e-9; with --chat-templates (as task_golden.py's) six tasks under each template. The comparing
+for id; metrics of made-up answers, to 1e-9, and their standard errors; with --chat-templates (as task_golden.py's) six tasks under each template. The comparing
 is done by evaluators_test; exit code 1 when anything differs.
 """
 import argparse
